@@ -1,0 +1,271 @@
+//! Time and chance, injected. The only module of the libraries that may ask
+//! tokio for either.
+#![allow(clippy::disallowed_methods)]
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+/// How fast the clock runs against the machine's own.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// tokio's paused clock: time jumps to the next timer when nothing is left
+    /// to do. Needs a current-thread runtime that was started paused.
+    Virtual,
+    /// One second here is one second there.
+    Real,
+    /// `Scaled(60.0)`: one real second is a minute here.
+    Scaled(f64),
+}
+
+impl Pace {
+    fn factor(self) -> f64 {
+        match self {
+            Self::Virtual | Self::Real => 1.0,
+            Self::Scaled(factor) => factor,
+        }
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Virtual => f.write_str("virtual"),
+            Self::Real => f.write_str("real"),
+            Self::Scaled(factor) => write!(f, "{factor}x"),
+        }
+    }
+}
+
+impl std::str::FromStr for Pace {
+    type Err = crate::Error;
+
+    /// Reads `virtual`, `real`, `60x` or `60`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "virtual" => Ok(Self::Virtual),
+            "real" => Ok(Self::Real),
+            other => match other.strip_suffix('x').unwrap_or(other).parse::<f64>() {
+                Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Self::Scaled(factor)),
+                _ => Err(crate::Error::new(crate::ErrorKind::InvalidSpec, format!("pace `{other}` is not known"))
+                    .hint("use `virtual`, `real` or a factor such as `60x`")),
+            },
+        }
+    }
+}
+
+/// The clock that everything in castle reads and waits on.
+///
+/// Durations are in castle's time: on a clock of pace `60x`, `sleep` of a
+/// minute takes one real second and [`Clock::elapsed`] says a minute. Clones
+/// share their origin.
+///
+/// Make it inside the runtime that will wait on it: a paused runtime has a time
+/// of its own.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// use castle_core::clock::{Clock, Pace};
+/// use std::time::Duration;
+///
+/// let clock = Clock::new(Pace::Virtual);
+/// clock.sleep(Duration::from_secs(600)).await; // takes no time at all
+/// assert!(clock.elapsed() >= Duration::from_secs(600));
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct Clock {
+    pace: Pace,
+    origin: Instant,
+    offset: Duration,
+    wall: SystemTime,
+}
+
+impl Clock {
+    /// A clock that begins now, at zero.
+    #[must_use]
+    pub fn new(pace: Pace) -> Self {
+        Self::resumed(pace, Duration::ZERO, SystemTime::now())
+    }
+
+    /// A clock that begins now at `offset`, and whose wall showed `wall` at zero.
+    ///
+    /// A lab that carries its world into a fresh runtime goes on with the
+    /// world's time.
+    #[must_use]
+    pub fn resumed(pace: Pace, offset: Duration, wall: SystemTime) -> Self {
+        Self { pace, origin: Instant::now(), offset, wall }
+    }
+
+    /// How fast it runs.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// The time since the origin, in castle's time.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.offset + self.origin.elapsed().mul_f64(self.pace.factor())
+    }
+
+    /// The wall clock, which certificates and leases are judged by: the wall
+    /// time of the origin plus [`Clock::elapsed`].
+    #[must_use]
+    pub fn wall(&self) -> SystemTime {
+        self.wall + self.elapsed()
+    }
+
+    /// Waits for `duration` of castle's time. For adapters that must poll and for
+    /// the lab; everything else awaits a condition.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration.div_f64(self.pace.factor())).await;
+    }
+
+    /// Waits until [`Clock::elapsed`] has reached `at`.
+    pub async fn sleep_until(&self, at: Duration) {
+        let now = self.elapsed();
+        if at > now {
+            self.sleep(at - now).await;
+        }
+    }
+
+    /// Runs `future` for at most `limit` of castle's time. `None`: it took longer
+    /// and was dropped.
+    pub async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
+        tokio::time::timeout(limit.div_f64(self.pace.factor()), future).await.ok()
+    }
+
+    /// Runs `future` for at most `limit` of the machine's own time, whatever the
+    /// pace. Protocol timers (a handshake, an idle socket) are real: the peer's
+    /// kernel does not know our pace.
+    pub async fn within_real<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
+        tokio::time::timeout(limit, future).await.ok()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock").field("pace", &self.pace).field("elapsed", &self.elapsed()).finish()
+    }
+}
+
+/// A source of random bytes.
+pub trait Entropy: Send + Sync + fmt::Debug {
+    /// Fills `bytes`.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The operating system's random bytes. For real clusters.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsEntropy;
+
+impl Entropy for OsEntropy {
+    /// # Panics
+    ///
+    /// If the operating system has no random bytes to give: no secret could be
+    /// made safely after that.
+    fn fill(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the operating system gives random bytes");
+    }
+}
+
+/// Bytes that follow from a seed. For labs and tests: the same seed makes the
+/// same cluster ids, so two runs can be compared byte for byte.
+#[derive(Debug)]
+pub struct SeededEntropy {
+    seed: u64,
+    counter: Mutex<u64>,
+}
+
+impl SeededEntropy {
+    /// A stream of bytes for `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { seed, counter: Mutex::new(0) }
+    }
+}
+
+impl Entropy for SeededEntropy {
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut counter = self.counter.lock().unwrap_or_else(PoisonError::into_inner);
+        for chunk in bytes.chunks_mut(32) {
+            let mut hash = Sha256::new();
+            hash.update(b"castle entropy");
+            hash.update(self.seed.to_be_bytes());
+            hash.update(counter.to_be_bytes());
+            *counter += 1;
+            chunk.copy_from_slice(&hash.finalize()[..chunk.len()]);
+        }
+    }
+}
+
+/// What the outside gives to every part of castle: time and chance.
+#[derive(Debug, Clone)]
+pub struct Env {
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Env {
+    /// Real time and the operating system's random bytes.
+    #[must_use]
+    pub fn real() -> Self {
+        Self { clock: Clock::new(Pace::Real), entropy: Arc::new(OsEntropy) }
+    }
+
+    /// 32 random bytes.
+    #[must_use]
+    pub fn random32(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.entropy.fill(&mut bytes);
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scaled_clock_counts_its_own_time() {
+        let clock = Clock::new(Pace::Scaled(60.0));
+        let (real, _) = (Instant::now(), clock.sleep(Duration::from_secs(60)).await);
+        assert_eq!(real.elapsed().as_secs(), 1);
+        assert!(clock.elapsed() >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_in_the_clock_s_time() {
+        let clock = Clock::new(Pace::Virtual);
+        assert_eq!(clock.within(Duration::from_secs(5), std::future::pending::<()>()).await, None);
+        assert_eq!(clock.elapsed().as_secs(), 5);
+        assert_eq!(clock.within(Duration::from_secs(5), async { 7 }).await, Some(7));
+    }
+
+    #[test]
+    fn seeded_bytes_repeat_and_go_on() {
+        let (one, two) = (SeededEntropy::new(7), SeededEntropy::new(7));
+        let (mut a, mut b, mut c) = ([0; 40], [0; 40], [0; 40]);
+        one.fill(&mut a);
+        two.fill(&mut b);
+        two.fill(&mut c);
+        assert_eq!(a, b);
+        assert_ne!(b, c);
+    }
+
+    #[test]
+    fn a_pace_reads_as_it_prints() {
+        for pace in [Pace::Virtual, Pace::Real, Pace::Scaled(60.0), Pace::Scaled(0.5)] {
+            assert_eq!(pace.to_string().parse::<Pace>().expect("its own print"), pace);
+        }
+        assert!("fast".parse::<Pace>().is_err());
+        assert!("-3x".parse::<Pace>().is_err());
+    }
+}

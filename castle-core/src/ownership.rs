@@ -1,0 +1,374 @@
+//! Whose a machine is, and the proof.
+//!
+//! A number is handed on, a name is not unique, a tag is copied by a clone. So
+//! every machine carries a [`Mark`]: one line of text, written in the very call
+//! that creates it, signed with the project's key over the machine's number and
+//! its uuid. A copy on another machine has another number or another uuid and
+//! is foreign; a forgery lacks the key; a deleted mark makes castle refuse.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Serialize;
+use sha2::Sha256;
+use uuid::Uuid;
+
+use crate::{Birth, Env, MachineId, MachineSpec, Name, Secret, SecretBytes};
+
+const GRAMMAR: &str = "castle/1";
+
+/// The 32 bytes that sign every mark of a project. They live in the secret
+/// store and outlive every life of the cluster.
+#[derive(Clone)]
+pub struct ProjectKey(SecretBytes);
+
+impl ProjectKey {
+    /// Draws a new key.
+    #[must_use]
+    pub fn generate(env: &Env) -> Self {
+        Self(Secret::new(env.random32().to_vec()))
+    }
+
+    /// Reads a key as the secret store holds it. `None` unless it has 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: SecretBytes) -> Option<Self> {
+        (bytes.expose().len() == 32).then_some(Self(bytes))
+    }
+
+    /// The bytes, for the secret store.
+    #[must_use]
+    pub fn to_bytes(&self) -> SecretBytes {
+        self.0.clone()
+    }
+
+    fn sign(&self, text: &str, uuid: Uuid) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose()).expect("HMAC takes a key of any length");
+        mac.update(text.as_bytes());
+        mac.update(b" uuid=");
+        mac.update(uuid.as_bytes());
+        mac
+    }
+}
+
+impl fmt::Debug for ProjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProjectKey(..)")
+    }
+}
+
+/// What a mark says: which node of which life of which cluster a machine is.
+///
+/// As text it is one line:
+/// `castle/1 project=blue cluster=blue life=1 node=blue-cp-01 gen=1 vmid=421 mac=<64 hex digits>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mark {
+    /// The project.
+    pub project: Name,
+    /// The cluster.
+    pub cluster: Name,
+    /// The life.
+    pub life: u32,
+    /// The node.
+    pub node: Name,
+    /// The node's generation within the life.
+    pub generation: u32,
+    /// The machine it was written for.
+    pub id: MachineId,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { project, cluster, life, node, generation, id } = self;
+        write!(f, "{GRAMMAR} project={project} cluster={cluster} life={life} node={node} gen={generation} vmid={id}")
+    }
+}
+
+impl Mark {
+    /// The line that goes onto the machine with this uuid.
+    #[must_use]
+    pub fn signed(&self, key: &ProjectKey, uuid: Uuid) -> String {
+        let text = self.to_string();
+        let mac = hex::encode(key.sign(&text, uuid).finalize().into_bytes());
+        format!("{text} mac={mac}")
+    }
+
+    /// Reads the first line of a description. `None`: it holds no mark of this
+    /// grammar.
+    #[must_use]
+    pub fn parse(description: &str) -> Option<(Self, String)> {
+        let line = description.lines().find(|line| !line.trim().is_empty())?.trim();
+        let mut words = line.split(' ');
+        if words.next() != Some(GRAMMAR) {
+            return None;
+        }
+        let mut field = |key: &str| words.next()?.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        let mark = Self {
+            project: field("project")?.parse().ok()?,
+            cluster: field("cluster")?.parse().ok()?,
+            life: field("life")?.parse().ok()?,
+            node: field("node")?.parse().ok()?,
+            generation: field("gen")?.parse().ok()?,
+            id: MachineId::try_from(field("vmid")?.parse::<u32>().ok()?).ok()?,
+        };
+        let mac = field("mac")?;
+        words.next().is_none().then_some((mark, mac))
+    }
+
+    fn is_signed_by(&self, key: &ProjectKey, uuid: Uuid, mac: &str) -> bool {
+        // `verify_slice` compares in constant time.
+        hex::decode(mac).is_ok_and(|mac| key.sign(&self.to_string(), uuid).verify_slice(&mac).is_ok())
+    }
+}
+
+/// What a provider read from a machine, to be judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The machine's number.
+    pub id: MachineId,
+    /// Its SMBIOS uuid.
+    pub uuid: Option<Uuid>,
+    /// The text that may hold a mark.
+    pub description: &'a str,
+}
+
+/// Whose a machine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Ours, proved, and declared.
+    Ours(Mark),
+    /// Ours, proved, but its number is not declared any more. Reported only.
+    Undeclared(Mark),
+    /// Not ours, or not provably ours. Never touched.
+    Foreign(String),
+    /// A creation of ours that is still under way on the host: it carries the
+    /// number and nothing else yet.
+    InCreation,
+    /// The remains of a creation that nobody continues. Castle may not remove
+    /// it; the text says what the administrator can do.
+    Stub(String),
+}
+
+impl Standing {
+    /// The mark, if the machine is provably ours and declared.
+    #[must_use]
+    pub fn ours(&self) -> Option<&Mark> {
+        match self {
+            Self::Ours(mark) => Some(mark),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ours(mark) => write!(f, "ours (life {}, {})", mark.life, mark.node),
+            Self::Undeclared(mark) => write!(f, "ours but undeclared (life {}, {})", mark.life, mark.node),
+            Self::Foreign(why) => write!(f, "foreign: {why}"),
+            Self::InCreation => f.write_str("in creation"),
+            Self::Stub(what) => write!(f, "half made: {what}"),
+        }
+    }
+}
+
+/// A waiver of the proof of ownership for one machine, typed by a person who
+/// lost the secret store: it names number and uuid, so it fits this machine
+/// and no other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Waiver {
+    /// The machine's number.
+    pub id: MachineId,
+    /// The machine's uuid.
+    pub uuid: Uuid,
+}
+
+impl std::str::FromStr for Waiver {
+    type Err = crate::Error;
+
+    /// Reads `421=6f1c2d3e-....`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = text.split_once('=').and_then(|(id, uuid)| {
+            Some(Self { id: MachineId::try_from(id.parse::<u32>().ok()?).ok()?, uuid: uuid.parse().ok()? })
+        });
+        parsed.ok_or_else(|| {
+            crate::Error::new(crate::ErrorKind::InvalidSpec, format!("waiver `{text}` names no machine"))
+                .hint("write `ID=UUID`, as `castle status` prints them")
+        })
+    }
+}
+
+/// Who is acting: the one that machines are proved to belong to.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    project: Name,
+    cluster: Name,
+    key: Option<ProjectKey>,
+    reserved: BTreeSet<MachineId>,
+    waivers: BTreeSet<Waiver>,
+}
+
+impl Owner {
+    /// The owner of `cluster`, with the numbers that its declaration reserves.
+    /// Without a `key` (the secret store is silent) nothing can be proved, and
+    /// only a [`Waiver`] makes a machine ours.
+    #[must_use]
+    pub fn new(
+        project: Name,
+        cluster: Name,
+        key: Option<ProjectKey>,
+        reserved: impl IntoIterator<Item = MachineId>,
+    ) -> Self {
+        Self { project, cluster, key, reserved: reserved.into_iter().collect(), waivers: BTreeSet::new() }
+    }
+
+    /// Accepts machines on a person's word.
+    #[must_use]
+    pub fn with_waivers(mut self, waivers: impl IntoIterator<Item = Waiver>) -> Self {
+        self.waivers.extend(waivers);
+        self
+    }
+
+    /// The project.
+    #[must_use]
+    pub fn project(&self) -> &Name {
+        &self.project
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &Name {
+        &self.cluster
+    }
+
+    /// The reserved numbers.
+    #[must_use]
+    pub fn reserved(&self) -> &BTreeSet<MachineId> {
+        &self.reserved
+    }
+
+    /// The signed line for a machine that is about to be born. `None` without a
+    /// key: an unmarked machine must never be made.
+    #[must_use]
+    pub fn mark(&self, spec: &MachineSpec, birth: &Birth) -> Option<String> {
+        let mark = Mark {
+            project: self.project.clone(),
+            cluster: self.cluster.clone(),
+            life: birth.life,
+            node: spec.node.clone(),
+            generation: birth.generation,
+            id: spec.id,
+        };
+        Some(mark.signed(self.key.as_ref()?, birth.uuid))
+    }
+
+    /// Judges what was read from a machine.
+    ///
+    /// Ours means: the number is reserved, the mark is signed with our key for
+    /// this number and this uuid, and it names our cluster.
+    #[must_use]
+    pub fn judge(&self, evidence: &Evidence<'_>) -> Standing {
+        let foreign = |why: String| Standing::Foreign(why);
+        let Some((mark, mac)) = Mark::parse(evidence.description) else {
+            return foreign("it carries no mark of castle".into());
+        };
+        let Some(uuid) = evidence.uuid else {
+            return foreign("it has no uuid that its mark could be bound to".into());
+        };
+        let waived = self.waivers.contains(&Waiver { id: evidence.id, uuid });
+        if mark.id != evidence.id {
+            return foreign(format!("its mark was written for machine {}: a copy", mark.id));
+        }
+        if mark.project != self.project || mark.cluster != self.cluster {
+            return foreign(format!("it belongs to cluster {} of project {}", mark.cluster, mark.project));
+        }
+        match &self.key {
+            _ if waived => {}
+            None => return foreign("the project key is not at hand, so its mark cannot be checked".into()),
+            Some(key) if mark.is_signed_by(key, uuid, &mac) => {}
+            Some(_) => {
+                return foreign("its mark is not signed by this project's key for this number and uuid".into());
+            }
+        }
+        if self.reserved.contains(&evidence.id) { Standing::Ours(mark) } else { Standing::Undeclared(mark) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u32) -> MachineId {
+        MachineId::try_from(number).expect("in range")
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    fn key(byte: u8) -> ProjectKey {
+        ProjectKey::from_bytes(Secret::new(vec![byte; 32])).expect("32 bytes")
+    }
+
+    fn mark() -> Mark {
+        Mark { project: name("blue"), cluster: name("blue"), life: 2, node: name("blue-cp-01"), generation: 1, id: id(421) }
+    }
+
+    const UUID: Uuid = Uuid::from_u128(0x6f1c_0000_0000_4000_8000_0000_0000_0421);
+
+    fn check(description: &str, number: u32, uuid: Option<Uuid>, expected: &str) {
+        let owner = Owner::new(name("blue"), name("blue"), Some(key(7)), [id(421), id(431)]);
+        let standing = owner.judge(&Evidence { id: id(number), uuid, description });
+        assert_eq!(standing.to_string(), expected, "{description:?} on {number}");
+    }
+
+    #[test]
+    fn a_signed_mark_on_its_machine_is_ours() {
+        check(&mark().signed(&key(7), UUID), 421, Some(UUID), "ours (life 2, blue-cp-01)");
+        // Proxmox appends a line feed to descriptions.
+        check(&format!("{}\n", mark().signed(&key(7), UUID)), 421, Some(UUID), "ours (life 2, blue-cp-01)");
+    }
+
+    #[test]
+    fn whatever_is_not_proved_is_foreign() {
+        let text = mark().signed(&key(7), UUID);
+        check("", 421, Some(UUID), "foreign: it carries no mark of castle");
+        check("a note of the administrator", 421, Some(UUID), "foreign: it carries no mark of castle");
+        check(&text, 431, Some(UUID), "foreign: its mark was written for machine 421: a copy");
+        let unsigned = "foreign: its mark is not signed by this project's key for this number and uuid";
+        check(&text, 421, Some(Uuid::from_u128(1)), unsigned);
+        check(&mark().signed(&key(8), UUID), 421, Some(UUID), unsigned);
+        check(&text.replace("life=2", "life=3"), 421, Some(UUID), unsigned);
+        check(&text, 421, None, "foreign: it has no uuid that its mark could be bound to");
+        let other = Mark { cluster: name("green"), ..mark() }.signed(&key(7), UUID);
+        check(&other, 421, Some(UUID), "foreign: it belongs to cluster green of project blue");
+        let truncated = &text[..text.len() - 2];
+        check(truncated, 421, Some(UUID), unsigned);
+        check(&format!("{text} more"), 421, Some(UUID), "foreign: it carries no mark of castle");
+    }
+
+    #[test]
+    fn an_undeclared_number_is_only_reported() {
+        let undeclared = Mark { id: id(433), ..mark() }.signed(&key(7), UUID);
+        check(&undeclared, 433, Some(UUID), "ours but undeclared (life 2, blue-cp-01)");
+    }
+
+    #[test]
+    fn without_the_key_only_a_waiver_of_number_and_uuid_counts() {
+        let owner = Owner::new(name("blue"), name("blue"), None, [id(421)]);
+        let text = mark().signed(&key(7), UUID);
+        let evidence = Evidence { id: id(421), uuid: Some(UUID), description: &text };
+        assert!(owner.judge(&evidence).ours().is_none());
+        let wrong = Waiver { id: id(421), uuid: Uuid::from_u128(1) };
+        assert!(owner.clone().with_waivers([wrong]).judge(&evidence).ours().is_none());
+        let right = format!("421={UUID}").parse::<Waiver>().expect("a waiver");
+        assert!(owner.with_waivers([right]).judge(&evidence).ours().is_some());
+    }
+
+    #[test]
+    fn marks_read_as_they_print() {
+        let text = mark().signed(&key(7), UUID);
+        let (read, mac) = Mark::parse(&text).expect("a mark");
+        assert_eq!((read, mac.len()), (mark(), 64));
+    }
+}

@@ -1,0 +1,4 @@
+//! The ports: what castle asks of a backend, and the rules it relies on.
+
+pub mod machines;
+pub mod secrets;

@@ -1,0 +1,85 @@
+//! Where the few things live that no look at the world can rebuild.
+
+use std::fmt;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+
+use crate::{Error, ErrorKind, Meter, Result, SecretBytes};
+
+/// The path of a secret: segments of `a-z`, `0-9`, `-`, `_` and `.` joined by `/`,
+/// for example `talos/1/began`. A segment does not begin with a `.`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretKey(String);
+
+impl SecretKey {
+    /// The path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SecretKey {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let segment_is_good = |segment: &str| {
+            !segment.is_empty()
+                && !segment.starts_with('.')
+                && segment.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'))
+        };
+        if text.len() <= 200 && text.split('/').all(segment_is_good) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::new(ErrorKind::InvalidSpec, format!("`{text}` is not a secret's path"))
+                .hint("use segments of a-z, 0-9, `-`, `_` and `.`, joined by `/`"))
+        }
+    }
+}
+
+impl fmt::Display for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A store of small secrets.
+///
+/// | rule | conformance test |
+/// |---|---|
+/// | what was created or put is read back, byte for byte | `reads_back_what_was_written` |
+/// | an absent key reads as `None`, not as an error | `absent_is_none` |
+/// | `create` of a present key fails with `AlreadyExists` and changes nothing | `create_never_overwrites` |
+/// | of two concurrent `create`s exactly one succeeds | `one_creator_wins` |
+/// | `put` of an equal value writes nothing and says so | `an_equal_put_is_no_write` |
+/// | `list` names every key below the prefix, in order, and no other | `lists_below_a_prefix` |
+/// | `delete` of an absent key succeeds | `delete_is_idempotent` |
+/// | no error, no `Debug` shows a value | `values_stay_hidden` |
+#[async_trait]
+pub trait SecretStore: Send + Sync + fmt::Debug {
+    /// The backend's name in reports.
+    fn name(&self) -> &'static str;
+
+    /// Where its requests are counted.
+    fn meter(&self) -> &Meter;
+
+    /// Reads a secret; `None` if it does not exist.
+    async fn get(&self, key: &SecretKey) -> Result<Option<SecretBytes>>;
+
+    /// Creates a secret.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`] if it exists, whatever its value.
+    async fn create(&self, key: &SecretKey, value: &SecretBytes) -> Result<()>;
+
+    /// Makes a secret have this value. `true`: something was written.
+    async fn put(&self, key: &SecretKey, value: &SecretBytes) -> Result<bool>;
+
+    /// The keys below `prefix` (whole segments; an empty prefix means all), sorted.
+    async fn list(&self, prefix: &str) -> Result<Vec<SecretKey>>;
+
+    /// Removes a secret; absent is success.
+    async fn delete(&self, key: &SecretKey) -> Result<()>;
+}

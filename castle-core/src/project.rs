@@ -1,0 +1,131 @@
+//! The declaration of one cluster: `castle.yaml`, read and complete.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::{ByteSize, MachineSpec, Name, NodeRole, Span};
+
+/// A cluster as declared. Made by [`Project::parse`]; every field is checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Project {
+    /// The project; marks and secrets are kept apart by it.
+    pub project: Name,
+    /// The platform, for example `proxmox`.
+    pub platform: String,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The disk image.
+    pub image: ImageSpec,
+    /// The network.
+    pub network: Network,
+    /// The hosts, by name.
+    pub hosts: BTreeMap<Name, HostBudget>,
+    /// The machines: control planes in their order, then workers. Complete, with
+    /// defaults, hardware addresses and the image applied.
+    pub machines: Vec<MachineSpec>,
+    /// How much may happen at once.
+    pub limits: Limits,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+    /// Where in the text each machine was declared, in the order of `machines`.
+    pub spans: Vec<Span>,
+}
+
+/// Names and versions of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// The cluster's name.
+    pub name: Name,
+    /// The Talos release, with its `v`: `v1.13.9`.
+    pub talos: String,
+    /// The Kubernetes release, with its `v`.
+    pub kubernetes: String,
+    /// The version contract of the machine configuration, without a `v`: `1.13`.
+    pub contract: String,
+}
+
+/// Which Talos image the machines are born from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// Official system extensions, for example `siderolabs/iscsi-tools`.
+    pub extensions: Vec<String>,
+    /// The storage that holds the image file.
+    pub storage: String,
+}
+
+/// The segment that the nodes live in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The subnet.
+    pub subnet: IpNet,
+    /// The way out.
+    pub gateway: IpAddr,
+    /// Name servers, in order.
+    pub dns: Vec<IpAddr>,
+    /// The host's bridge.
+    pub bridge: String,
+    /// The VLAN tag, if any.
+    pub vlan: Option<u16>,
+    /// The address of the Kubernetes API that moves between control planes.
+    pub vip: Option<IpAddr>,
+}
+
+/// What may be taken from a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostBudget {
+    /// The memory it has.
+    pub memory: ByteSize,
+    /// What is kept for the host itself.
+    pub reserve: ByteSize,
+}
+
+/// How much may happen at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Image imports at a time for each host and storage. More than two or three
+    /// on a slow disk end in lock timeouts.
+    pub imports_per_storage: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { imports_per_storage: 2 }
+    }
+}
+
+/// How long each phase may take, in castle's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// The import of one image.
+    pub import: Duration,
+    /// From power on to a running machine.
+    pub start: Duration,
+    /// The removal of one machine.
+    pub destroy: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            import: Duration::from_secs(15 * 60),
+            start: Duration::from_secs(5 * 60),
+            destroy: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+impl Project {
+    /// The machines of one role, in their order.
+    pub fn with_role(&self, role: NodeRole) -> impl Iterator<Item = &MachineSpec> {
+        self.machines.iter().filter(move |machine| machine.role == role)
+    }
+
+    /// The machine of a node.
+    #[must_use]
+    pub fn machine(&self, node: &str) -> Option<&MachineSpec> {
+        self.machines.iter().find(|machine| machine.node.as_str() == node)
+    }
+}

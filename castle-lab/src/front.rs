@@ -1,0 +1,125 @@
+//! What a protocol server is to the lab, and how a request flows through it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::latency::Latency;
+use crate::run::RunId;
+use crate::world::World;
+
+/// One request as a protocol server sees it, after its bytes were read in full.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The method, in capitals.
+    pub method: String,
+    /// The raw path, still percent-encoded, without the query.
+    pub path: String,
+    /// The raw query, without the question mark.
+    pub query: Option<String>,
+    /// The headers in the order they came, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, decoded from chunks where it came in chunks.
+    pub body: Bytes,
+    /// Whether the body came with `Transfer-Encoding: chunked`, which some
+    /// servers refuse.
+    pub chunked: bool,
+    /// Which engine run sent it, told by the source address.
+    pub run: RunId,
+}
+
+impl Call {
+    /// The first header of that name (lower case).
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a protocol server answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The reason phrase, if it is not the standard one of the status.
+    pub reason: Option<String>,
+    /// The headers to send; content length and date are added by the floor.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// Waited before the answer, in the lab's time and on top of the act's
+    /// latency (a 401 of Proxmox takes three seconds).
+    pub delay: Duration,
+    /// Whether the connection ends after this answer.
+    pub close: bool,
+}
+
+impl Reply {
+    /// An answer with a status and a body, and nothing else.
+    #[must_use]
+    pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, reason: None, headers: Vec::new(), body: body.into(), delay: Duration::ZERO, close: false }
+    }
+
+    /// Sets the reason phrase.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Waits before answering.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Ends the connection after this answer.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+/// How a server names a request before its effect: for journal, faults and
+/// latency draws.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Act {
+    /// The stable name of the kind of request, for example `POST qemu` or
+    /// `GET qemu/config`.
+    pub kind: String,
+    /// What it is about, for example `421` or `pve`.
+    pub entity: String,
+    /// Whether it may change the world. A login and a dry run are reads.
+    pub write: bool,
+    /// How long it takes from arrival to answer.
+    pub latency: Latency,
+    /// One line for the journal, free of secrets, for example the decoded
+    /// parameters.
+    pub detail: String,
+}
+
+/// A protocol server: a pure translation between the wire and the world.
+///
+/// Both methods are called with the world locked and brought to the present, so
+/// they do no I/O and wait for nothing; waiting is said by [`Act::latency`] and
+/// [`Reply::delay`].
+pub trait Service: Send + Sync {
+    /// The name under which requests are counted, for example `proxmox`.
+    fn backend(&self) -> &'static str;
+
+    /// Names the request without any effect on the world.
+    fn classify(&self, world: &World, call: &Call) -> Act;
+
+    /// Does what the request asks and says the answer.
+    fn serve(&self, world: &mut World, call: &Call) -> Reply;
+}

@@ -1,0 +1,2 @@
+//! castle
+fn main() {}

@@ -1,0 +1,2 @@
+//! placeholder replaced below
+#[test] fn builds() {}
