@@ -3,33 +3,58 @@
 //! This crate knows no protocol and does no I/O: it decides what should happen
 //! and in which order, and asks the world through [`port`]s.
 
+mod castle;
+mod check;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod context;
+mod document;
+pub mod engine;
 mod error;
 mod event;
+pub mod life;
 mod machine;
+pub mod memory;
 mod meter;
 mod name;
+pub mod observation;
 pub mod options;
 mod ownership;
+pub mod plan;
 pub mod port;
 mod problem;
 mod project;
+mod report;
 mod secret;
+pub mod step;
+pub mod timeline;
 mod topology;
+mod work;
+pub mod yaml;
 
+pub use castle::{Castle, CastleBuilder, Run, RunOptions};
 pub use clock::{Clock, Entropy, Env, OsEntropy, Pace, SeededEntropy};
 pub use context::Context;
+pub use document::{API_VERSION, ImageNaming};
 pub use error::{Error, ErrorKind, Result, Retry};
 pub use event::{Event, EventKind, EventLog, StepOutcome, Subscription};
-pub use machine::{Birth, HostState, ImageRef, Inventory, MacAddress, Machine, MachineId, MachineSpec, Nic, Power, Slot};
+pub use life::{Fact, Life, Lives, Vault};
+pub use machine::{
+    Birth, HostState, ImageRef, Inventory, MacAddress, Machine, MachineId, MachineSpec, Nic, Power, Slot,
+};
 pub use meter::{Meter, RequestCounts, Requests};
 pub use name::{ByteSize, Name};
+pub use observation::{Observation, Part};
 pub use options::Options;
 pub use ownership::{Evidence, Mark, Owner, ProjectKey, Standing, Waiver};
+pub use plan::{Goal, LostLife, Plan};
+pub use port::identity::Identity;
 pub use port::machines::{Capabilities, MachineProvider, Removal};
 pub use port::secrets::{SecretKey, SecretStore};
 pub use problem::{Problem, Severity, Span};
 pub use project::{Cluster, Deadlines, HostBudget, ImageSpec, Limits, Network, Project};
+pub use report::{Outcome, Report};
 pub use secret::{Secret, SecretBytes, SecretText};
+pub use timeline::Timeline;
 pub use topology::{NodeRole, Quorum};

@@ -222,6 +222,12 @@ impl Owner {
         Self { project, cluster, key, reserved: reserved.into_iter().collect(), waivers: BTreeSet::new() }
     }
 
+    /// The same owner with the project key.
+    #[must_use]
+    pub fn with_key(self, key: ProjectKey) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
     /// Accepts machines on a person's word.
     #[must_use]
     pub fn with_waivers(mut self, waivers: impl IntoIterator<Item = Waiver>) -> Self {
@@ -311,7 +317,14 @@ mod tests {
     }
 
     fn mark() -> Mark {
-        Mark { project: name("blue"), cluster: name("blue"), life: 2, node: name("blue-cp-01"), generation: 1, id: id(421) }
+        Mark {
+            project: name("blue"),
+            cluster: name("blue"),
+            life: 2,
+            node: name("blue-cp-01"),
+            generation: 1,
+            id: id(421),
+        }
     }
 
     const UUID: Uuid = Uuid::from_u128(0x6f1c_0000_0000_4000_8000_0000_0000_0421);

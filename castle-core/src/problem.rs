@@ -57,7 +57,14 @@ pub struct Problem {
 impl Problem {
     /// A finding that refuses the plan.
     pub fn error(code: &'static str, subject: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, severity: Severity::Error, subject: subject.into(), message: message.into(), hint: None, span: None }
+        Self {
+            code,
+            severity: Severity::Error,
+            subject: subject.into(),
+            message: message.into(),
+            hint: None,
+            span: None,
+        }
     }
 
     /// A finding that is only told.

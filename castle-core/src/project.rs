@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{ByteSize, MachineSpec, Name, NodeRole, Span};
+use crate::{ByteSize, MachineSpec, Name, NodeRole, Problem, Span};
 
 /// A cluster as declared. Made by [`Project::parse`]; every field is checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Project {
     pub deadlines: Deadlines,
     /// Where in the text each machine was declared, in the order of `machines`.
     pub spans: Vec<Span>,
+    /// What is worth knowing about the declaration and refuses nothing.
+    pub warnings: Vec<Problem>,
 }
 
 /// Names and versions of the cluster.

@@ -47,8 +47,9 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
-    /// Waited before the answer, in the lab's time and on top of the act's
-    /// latency (a 401 of Proxmox takes three seconds).
+    /// Waited before the answer, on top of the act's latency, in real time at
+    /// every pace: it is the protocol's own waiting (a 401 of Proxmox takes three
+    /// seconds), not work that the house does.
     pub delay: Duration,
     /// Whether the connection ends after this answer.
     pub close: bool,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use castle_core::Requests;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -46,22 +47,20 @@ pub struct Entry {
     pub fault: Option<String>,
 }
 
-/// How many requests reached one backend.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Requests {
-    /// Requests that cannot change the world.
-    pub read: u64,
-    /// Requests that may.
-    pub write: u64,
-}
-
 /// A handle to the lab's journal. Clones see the same entries.
 ///
 /// It outlives the lab that writes it, so the journal of a run that was cut can
 /// be read afterwards.
 #[derive(Clone, Default)]
 pub struct Journal {
-    entries: Arc<Mutex<Vec<Entry>>>,
+    book: Arc<Mutex<Book>>,
+}
+
+#[derive(Default)]
+struct Book {
+    entries: Vec<Entry>,
+    /// How many entries each run has.
+    counts: BTreeMap<RunId, u64>,
 }
 
 impl Journal {
@@ -74,13 +73,13 @@ impl Journal {
     /// All entries so far, in the order of arrival.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.locked(|entries| entries.clone())
+        self.locked(|book| book.entries.clone())
     }
 
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.locked(|entries| entries.len())
+        self.locked(|book| book.entries.len())
     }
 
     /// Whether nothing was asked yet.
@@ -92,9 +91,9 @@ impl Journal {
     /// How often a run asked each backend.
     #[must_use]
     pub fn requests(&self, run: RunId) -> BTreeMap<String, Requests> {
-        self.locked(|entries| {
+        self.locked(|book| {
             let mut counts = BTreeMap::<String, Requests>::new();
-            for entry in entries.iter().filter(|entry| entry.run == run) {
+            for entry in book.entries.iter().filter(|entry| entry.run == run) {
                 let count = counts.entry(entry.backend.clone()).or_default();
                 *(if entry.write { &mut count.write } else { &mut count.read }) += 1;
             }
@@ -109,8 +108,9 @@ impl Journal {
     /// which of two sockets the kernel reports first says nothing about castle.
     #[must_use]
     pub fn digest(&self) -> String {
-        self.locked(|entries| {
-            let mut lines: Vec<_> = entries
+        self.locked(|book| {
+            let mut lines: Vec<_> = book
+                .entries
                 .iter()
                 .map(|entry| {
                     (
@@ -131,11 +131,13 @@ impl Journal {
 
     /// Writes a request down and returns its places: in the journal and in its run.
     pub(crate) fn arrived(&self, at: Duration, backend: &str, call: &Call, act: &Act) -> (usize, u64) {
-        crate::runtime::progressed();
-        self.locked(|entries| {
-            let index = entries.iter().filter(|entry| entry.run == call.run).count() as u64;
-            entries.push(Entry {
-                seq: entries.len() as u64,
+        crate::runtime::progressed(|| format!("{} {} {} of {}", backend, act.kind, act.entity, call.run));
+        self.locked(|book| {
+            let count = book.counts.entry(call.run).or_default();
+            let index = *count;
+            *count += 1;
+            book.entries.push(Entry {
+                seq: book.entries.len() as u64,
                 index,
                 at,
                 run: call.run,
@@ -151,22 +153,22 @@ impl Journal {
                 finished: None,
                 fault: None,
             });
-            (entries.len() - 1, index)
+            (book.entries.len() - 1, index)
         })
     }
 
     /// Completes the entry at `place`.
     pub(crate) fn amend(&self, place: usize, change: impl FnOnce(&mut Entry)) {
-        self.locked(|entries| {
-            if let Some(entry) = entries.get_mut(place) {
+        self.locked(|book| {
+            if let Some(entry) = book.entries.get_mut(place) {
                 change(entry);
             }
         });
     }
 
-    fn locked<T>(&self, look: impl FnOnce(&mut Vec<Entry>) -> T) -> T {
-        // A panic of another test's thread must not hide the journal.
-        look(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    fn locked<T>(&self, look: impl FnOnce(&mut Book) -> T) -> T {
+        // A panic elsewhere must not hide the journal that explains it.
+        look(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,1 +1,410 @@
-//! (being written)
+//! The lab as a product: started in one line, broken on purpose, asked
+//! afterwards what happened.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use castle_core::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
+use castle_core::{
+    Clock, Env, Error, ErrorKind, Options, Pace, Project, Result, Secret, SecretStore, SeededEntropy,
+};
+use tokio::task::JoinSet;
+
+use crate::address::{self, Block};
+use crate::faults::{Fault, Faults};
+use crate::floor::Floor;
+use crate::front::Service;
+use crate::journal::Journal;
+use crate::pki::Pki;
+use crate::run::RunId;
+use crate::vault::Vault;
+use crate::wire;
+use crate::world::World;
+
+/// The port of Proxmox VE's API.
+const PROXMOX_PORT: u16 = 8006;
+
+/// A server of the simulated house: where the house has it, and what speaks
+/// there.
+#[derive(Clone)]
+pub struct Door {
+    /// Its address in the house, as declarations name it.
+    pub house: SocketAddr,
+    /// Its names, for the certificate.
+    pub names: Vec<String>,
+    /// What speaks there.
+    pub service: Arc<dyn Service>,
+}
+
+/// What a lab shall be. Made by [`Lab::builder`].
+pub struct LabBuilder {
+    project: Option<Project>,
+    seed: u64,
+    pace: Pace,
+    public: bool,
+    world: Option<World>,
+    journal: Journal,
+    faults: Faults,
+    doors: Vec<Door>,
+}
+
+impl LabBuilder {
+    /// The seed of all chance: of the home, its durations, and the engine's random
+    /// bytes. A carried world keeps its own seed for durations.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How fast time runs. Virtual if not said.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Listens at loopback addresses with the real ports, for clients of other
+    /// processes. Refused in virtual time.
+    #[must_use]
+    pub fn public(mut self) -> Self {
+        self.public = true;
+        self
+    }
+
+    /// Goes on with a world that an earlier lab gave back.
+    #[must_use]
+    pub fn world(mut self, world: World) -> Self {
+        self.world = Some(world);
+        self
+    }
+
+    /// Writes on in an earlier lab's journal.
+    #[must_use]
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    /// What shall go wrong.
+    #[must_use]
+    pub fn faults(mut self, faults: Vec<Fault>) -> Self {
+        self.faults = Faults::new(faults);
+        self
+    }
+
+    /// Adds a server of one's own.
+    #[must_use]
+    pub fn door(mut self, door: Door) -> Self {
+        self.doors.push(door);
+        self
+    }
+
+    /// The pace as set so far.
+    #[must_use]
+    pub fn pace_is(&self) -> Pace {
+        self.pace
+    }
+
+    /// Opens the lab. Call it inside the runtime that will run it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for public ports in virtual time;
+    /// [`ErrorKind::AddressInUse`] with address and port if one is taken;
+    /// [`ErrorKind::InvalidSpec`] if the project's subnet leaves no address for
+    /// its hosts.
+    pub async fn start(self) -> Result<Lab> {
+        let Self { project, seed, pace, public, world, journal, faults, mut doors } = self;
+        let block = if public { Some(Block::claim(pace)?) } else { None };
+
+        let mut world = world.unwrap_or_else(|| match &project {
+            Some(project) => World::home(project, seed),
+            None => World::empty(seed),
+        });
+        let clock = match world.ledger.wall_at_zero {
+            Some(wall) => Clock::resumed(pace, world.now(), wall),
+            None => Clock::new(pace),
+        };
+        world.ledger.wall_at_zero.get_or_insert_with(|| clock.wall() - clock.elapsed());
+        let pki = match &world.ledger.pki {
+            Some(pki) => Arc::clone(pki),
+            None => Arc::new(Pki::new(clock.wall())?),
+        };
+        world.ledger.pki = Some(Arc::clone(&pki));
+
+        if let Some(project) = &project {
+            doors.splice(0..0, hypervisor_doors(project)?);
+        }
+        let floor = Arc::new(Floor::new(clock, world, journal, faults));
+        let mut servers = JoinSet::new();
+        let mut dial = BTreeMap::new();
+        let mut fingerprints = BTreeMap::new();
+        for (number, door) in (1..=u8::MAX).zip(doors) {
+            let at = match &block {
+                Some(block) => SocketAddr::new(block.address(number), door.house.port()),
+                None => SocketAddr::new(address::loopback(), 0),
+            };
+            let listener = address::listen(at)?;
+            let at = listener.local_addr().map_err(|error| {
+                Error::new(ErrorKind::Unexpected, "a listening socket has no address").caused_by(error)
+            })?;
+            // Both addresses: castle asks for the house's, a foreign client for the mapped one.
+            let identity = pki.server(&door.names, &[door.house.ip(), at.ip()], floor.clock.wall())?;
+            dial.insert(door.house, at);
+            fingerprints.insert(door.house, identity.fingerprint);
+            servers.spawn(wire::serve(listener, identity.config, Arc::clone(&floor), door.service));
+        }
+        Ok(Lab { floor, servers, block, pki, dial, fingerprints, seed })
+    }
+}
+
+/// A running lab. Dropping it stops its servers; the world is lost then, unless
+/// it was carried out by [`Lab::into_world`].
+///
+/// ```
+/// use castle_lab::{Lab, World, runtime};
+///
+/// // An empty home, without any server: what is left is time and the journal.
+/// let seconds = runtime::run_virtual(|| async {
+///     let lab = Lab::of(World::empty(7)).start().await.unwrap();
+///     lab.advance(std::time::Duration::from_secs(3600)).await.unwrap();
+///     assert!(lab.journal().is_empty());
+///     lab.with_world(|world| world.now().as_secs())
+/// });
+/// assert_eq!(seconds, 3600);
+/// ```
+#[derive(Debug)]
+pub struct Lab {
+    floor: Arc<Floor>,
+    servers: JoinSet<()>,
+    block: Option<Block>,
+    pki: Arc<Pki>,
+    /// House address to listening address.
+    dial: BTreeMap<SocketAddr, SocketAddr>,
+    fingerprints: BTreeMap<SocketAddr, String>,
+    seed: u64,
+}
+
+impl Lab {
+    /// A lab around the home that this project was written for: its hosts,
+    /// storages, images, users and rights, with a stranger's machine beside.
+    #[must_use]
+    pub fn builder(project: &Project) -> LabBuilder {
+        LabBuilder {
+            project: Some(project.clone()),
+            seed: 0,
+            pace: Pace::Virtual,
+            public: false,
+            world: None,
+            journal: Journal::new(),
+            faults: Faults::default(),
+            doors: Vec::new(),
+        }
+    }
+
+    /// A lab around a world, with only the servers that are given by
+    /// [`LabBuilder::door`].
+    #[must_use]
+    pub fn of(world: World) -> LabBuilder {
+        let seed = world.draws().seed();
+        LabBuilder {
+            project: None,
+            seed,
+            pace: Pace::Virtual,
+            public: false,
+            world: Some(world),
+            journal: Journal::new(),
+            faults: Faults::default(),
+            doors: Vec::new(),
+        }
+    }
+
+    /// Allots the next engine run: a source address and random bytes of its own.
+    #[must_use]
+    pub fn new_run(&self) -> RunId {
+        self.floor.runs.allot().0
+    }
+
+    /// The option document that a user would write for this house, with the
+    /// addresses mapped to the lab's and the source address of `run`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] if this lab has no Proxmox server, or its world no
+    /// token of castle's.
+    pub fn options(&self, run: RunId) -> Result<Options> {
+        let house = self.dial.keys().find(|house| house.port() == PROXMOX_PORT).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "this lab has no Proxmox server").hint("build it with `Lab::builder(project)`")
+        })?;
+        let token = self.floor.with_world(|world| world.token()).flatten().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "castle has no API token in this lab's world")
+        })?;
+        Ok(Options {
+            proxmox: Some(ProxmoxAccess {
+                url: format!("https://{house}"),
+                token: Secret::new(token),
+                trust: Trust::Authorities(self.pki.ca_pem().to_owned()),
+            }),
+            secrets: SecretsAccess::Memory,
+            dial: DialMap::exclusive(self.dial.iter().map(|(house, at)| (*house, *at))),
+            source: self.floor.runs.source(run),
+            pace: self.floor.clock.pace(),
+            lab: true,
+        })
+    }
+
+    /// The lab's clock. Castle's scales with it.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.floor.clock.clone()
+    }
+
+    /// Time and chance for one run: the lab's clock, and random bytes that follow
+    /// from the seed and the run's number.
+    #[must_use]
+    pub fn env(&self, run: RunId) -> Env {
+        let seed = self.seed ^ u64::from(run.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Env { clock: self.clock(), entropy: Arc::new(SeededEntropy::new(seed)) }
+    }
+
+    /// The secret store of the house, as one run sees it.
+    #[must_use]
+    pub fn secrets(&self, run: RunId) -> Arc<dyn SecretStore> {
+        Arc::new(Vault::new(self.floor(), run))
+    }
+
+    /// Every request so far.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.floor.journal
+    }
+
+    /// The table of faults, to be added to while the lab runs.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.floor.faults
+    }
+
+    /// The certificate authority of the house.
+    #[must_use]
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// Where a server of the house really listens.
+    #[must_use]
+    pub fn address_of(&self, house: SocketAddr) -> Option<SocketAddr> {
+        self.dial.get(&house).copied()
+    }
+
+    /// House addresses with the addresses they are mapped to.
+    pub fn addresses(&self) -> impl Iterator<Item = (SocketAddr, SocketAddr)> + '_ {
+        self.dial.iter().map(|(house, at)| (*house, *at))
+    }
+
+    /// SHA-256 of a server's certificate, as Proxmox prints it.
+    #[must_use]
+    pub fn fingerprint_of(&self, house: SocketAddr) -> Option<&str> {
+        self.fingerprints.get(&house).map(String::as_str)
+    }
+
+    /// Whether foreign clients can reach it at real ports.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        self.block.is_some()
+    }
+
+    /// Looks at the world as it is now, or changes it.
+    ///
+    /// # Panics
+    ///
+    /// If the world was carried out by [`crate::runtime::run_virtual_until_cut`]
+    /// while a handle to the lab was kept, or if a server panicked while it
+    /// changed the world.
+    pub fn with_world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+        self.floor.with_world(look).expect("a running lab has its world")
+    }
+
+    /// Moves virtual time by hand. Timers on the way fire.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] at any other pace: time cannot be pushed there.
+    pub async fn advance(&self, by: Duration) -> Result<()> {
+        match self.floor.clock.pace() {
+            Pace::Virtual => {
+                self.floor.clock.sleep(by).await;
+                Ok(())
+            }
+            pace => Err(Error::new(ErrorKind::Unsupported, format!("a lab of pace `{pace}` cannot be advanced by hand"))
+                .hint("build it with `pace(Pace::Virtual)`, or wait")),
+        }
+    }
+
+    /// Marks a run dead: its connections are reset, and nothing that it has sent
+    /// reaches the world any more.
+    pub fn kill(&self, run: RunId) {
+        self.floor.kill(run);
+    }
+
+    /// Completes with the run that a fault of the kind `Cut` struck.
+    pub async fn cut_happened(&self) -> RunId {
+        self.floor.cut_happened().await
+    }
+
+    /// Stops all servers and gives the world back, for the next lab.
+    ///
+    /// # Panics
+    ///
+    /// As [`Lab::with_world`].
+    #[must_use]
+    pub fn into_world(mut self) -> World {
+        self.servers.abort_all();
+        self.floor.with_world(|_| ()).expect("a running lab has its world");
+        self.floor.take_world().expect("the world was there a line ago")
+    }
+
+    pub(crate) fn floor(&self) -> Arc<Floor> {
+        Arc::clone(&self.floor)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Requests at work hold the floor, which holds them.
+        self.floor.stop();
+    }
+}
+
+/// One door for each host, at addresses of the subnet that nobody declared.
+fn hypervisor_doors(project: &Project) -> Result<Vec<Door>> {
+    let network = &project.network;
+    let is_taken = |address: &IpAddr| {
+        *address == network.gateway
+            || network.vip == Some(*address)
+            || network.dns.contains(address)
+            || project.machines.iter().any(|machine| machine.nic.address == *address)
+    };
+    let free = network.subnet.hosts().filter(|address| !is_taken(address));
+    // Hosts of a house stand at round low numbers, past the router's range.
+    let mut addresses = free.clone().skip(8).chain(free.take(8));
+    let service = crate::server::proxmox();
+    project
+        .hosts
+        .keys()
+        .map(|host| {
+            let address = addresses.next().ok_or_else(|| {
+                Error::new(ErrorKind::InvalidSpec, format!("{} has no address left for host `{host}`", network.subnet))
+                    .hint("declare a larger subnet")
+            })?;
+            Ok(Door {
+                house: SocketAddr::new(address, PROXMOX_PORT),
+                names: vec![host.to_string(), format!("{host}.{}", project.cluster.name)],
+                service: Arc::clone(&service),
+            })
+        })
+        .collect()
+}

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use castle_core::SecretBytes;
+use castle_core::{SecretBytes, SecretKey};
 
 use crate::pki::Pki;
 use crate::run::RunId;
@@ -33,7 +33,7 @@ pub struct Ledger {
 
 /// Named secrets that no formatter prints.
 #[derive(Clone, Default)]
-pub struct Secrets(pub BTreeMap<String, SecretBytes>);
+pub struct Secrets(pub BTreeMap<SecretKey, SecretBytes>);
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,5 @@
 //! The ports: what castle asks of a backend, and the rules it relies on.
 
+pub mod identity;
 pub mod machines;
 pub mod secrets;

@@ -18,6 +18,24 @@ impl SecretKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether this key lies below `prefix`, by whole segments: `talos/1/began`
+    /// lies below `talos/1`, neither `talos/10` nor `talos/1` itself does. Every
+    /// key lies below the empty prefix.
+    #[must_use]
+    pub fn is_below(&self, prefix: &str) -> bool {
+        prefix.is_empty() || self.0.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// Checks what [`SecretStore::list`] was given. A prefix that cannot hold a
+    /// key (`talos/`) would read as "no lives", and a new one would begin.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSpec`] unless it is empty or a secret's path.
+    pub fn check_prefix(prefix: &str) -> Result<()> {
+        if prefix.is_empty() { Ok(()) } else { prefix.parse::<Self>().map(drop) }
+    }
 }
 
 impl FromStr for SecretKey {
@@ -78,6 +96,11 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     async fn put(&self, key: &SecretKey, value: &SecretBytes) -> Result<bool>;
 
     /// The keys below `prefix` (whole segments; an empty prefix means all), sorted.
+    /// See [`SecretKey::is_below`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSpec`] if `prefix` is neither empty nor a secret's path.
     async fn list(&self, prefix: &str) -> Result<Vec<SecretKey>>;
 
     /// Removes a secret; absent is success.

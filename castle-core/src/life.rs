@@ -1,0 +1,213 @@
+//! Lives: which incarnation of the cluster a machine belongs to.
+//!
+//! There is no state file, so identity is read from the world, and a rerun must
+//! know whether it continues or begins. The secret store keeps, for each life,
+//! its bundle and three facts, each written once:
+//!
+//! | key | written | meaning |
+//! |---|---|---|
+//! | `<project>/project-key` | once | signs every mark |
+//! | `<project>/<cluster>/talos/<n>.began` | before the bundle | what began life n |
+//! | `<project>/<cluster>/talos/<n>` | then | the bundle: the birth is committed |
+//! | `<project>/<cluster>/talos/<n>.complete` | when the asked milestone was first reached | it was whole once |
+//! | `<project>/<cluster>/talos/<n>.ended` | before its first machine goes | its tombstone |
+//!
+//! All are made with `create`: the loser of a race reads the winner's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::port::identity::Identity;
+use crate::{Env, Error, ErrorKind, Name, ProjectKey, Result, Secret, SecretBytes, SecretKey, SecretStore};
+
+/// A fact about a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// It was begun.
+    Began,
+    /// It was whole once.
+    Complete,
+    /// It is over.
+    Ended,
+}
+
+impl Fact {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Began => ".began",
+            Self::Complete => ".complete",
+            Self::Ended => ".ended",
+        }
+    }
+}
+
+/// What the store says about one life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Life {
+    /// Its bundle exists: the birth is committed.
+    pub committed: bool,
+    /// It was whole once.
+    pub complete: bool,
+    /// Its tombstone stands.
+    pub ended: bool,
+}
+
+/// Every life that the store knows, by number from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lives(BTreeMap<u32, Life>);
+
+impl Lives {
+    /// The newest life, ended or not.
+    #[must_use]
+    pub fn newest(&self) -> Option<(u32, Life)> {
+        self.0.iter().next_back().map(|(number, life)| (*number, *life))
+    }
+
+    /// The newest life if it is not over.
+    #[must_use]
+    pub fn current(&self) -> Option<(u32, Life)> {
+        self.newest().filter(|(_, life)| !life.ended)
+    }
+
+    /// The number of the life that would begin next.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        self.newest().map_or(1, |(number, _)| number + 1)
+    }
+
+    /// One life.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<Life> {
+        self.0.get(&number).copied()
+    }
+
+    /// All of them, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Life)> {
+        self.0.iter().map(|(number, life)| (*number, *life))
+    }
+}
+
+impl FromIterator<(u32, Life)> for Lives {
+    fn from_iter<I: IntoIterator<Item = (u32, Life)>>(lives: I) -> Self {
+        Self(lives.into_iter().collect())
+    }
+}
+
+/// The project's corner of a secret store.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    store: Arc<dyn SecretStore>,
+    project: Name,
+    cluster: Name,
+}
+
+impl Vault {
+    /// The corner of `cluster` in `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn SecretStore>, project: Name, cluster: Name) -> Self {
+        Self { store, project, cluster }
+    }
+
+    /// The store behind it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn SecretStore> {
+        &self.store
+    }
+
+    fn project_key_path(&self) -> Result<SecretKey> {
+        format!("{}/project-key", self.project).parse()
+    }
+
+    fn lives_path(&self) -> String {
+        format!("{}/{}/talos", self.project, self.cluster)
+    }
+
+    fn bundle_path(&self, life: u32) -> Result<SecretKey> {
+        format!("{}/{life}", self.lives_path()).parse()
+    }
+
+    fn fact_path(&self, life: u32, fact: Fact) -> Result<SecretKey> {
+        format!("{}/{life}{}", self.lives_path(), fact.suffix()).parse()
+    }
+
+    /// The project key, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// What the store says; `Unexpected` if the stored key is damaged.
+    pub async fn project_key(&self) -> Result<Option<ProjectKey>> {
+        let path = self.project_key_path()?;
+        let Some(bytes) = self.store.get(&path).await? else { return Ok(None) };
+        ProjectKey::from_bytes(bytes).map(Some).ok_or_else(|| {
+            Error::new(ErrorKind::Unexpected, "the project key in the secret store is damaged")
+                .with("secret", &path)
+                .hint("restore it from a backup of the store: it proves which machines are yours")
+        })
+    }
+
+    /// The project key; made now if there is none.
+    pub async fn ensure_project_key(&self, env: &Env) -> Result<ProjectKey> {
+        if let Some(key) = self.project_key().await? {
+            return Ok(key);
+        }
+        let key = ProjectKey::generate(env);
+        match self.store.create(&self.project_key_path()?, &key.to_bytes()).await {
+            Ok(()) => Ok(key),
+            // Somebody was faster, or our own answer was lost: what stands there is the key.
+            Err(error) => match self.project_key().await {
+                Ok(Some(theirs)) => Ok(theirs),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Reads which lives there were.
+    pub async fn lives(&self) -> Result<Lives> {
+        let below = self.lives_path();
+        let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
+        for key in self.store.list(&below).await? {
+            let Some(rest) = key.as_str().strip_prefix(&below).and_then(|rest| rest.strip_prefix('/')) else {
+                continue;
+            };
+            let (number, fact) = rest.split_once('.').unwrap_or((rest, ""));
+            let Ok(number) = number.parse::<u32>() else { continue };
+            let life = lives.entry(number).or_default();
+            match fact {
+                "" => life.committed = true,
+                "complete" => life.complete = true,
+                "ended" => life.ended = true,
+                _ => {}
+            }
+        }
+        Ok(Lives(lives))
+    }
+
+    /// Writes a fact once; it may stand already.
+    pub async fn record(&self, life: u32, fact: Fact, text: &str) -> Result<()> {
+        let path = self.fact_path(life, fact)?;
+        match self.store.create(&path, &Secret::new(text.as_bytes().to_vec())).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The bundle of a life, if it was committed.
+    pub async fn bundle(&self, life: u32) -> Result<Option<SecretBytes>> {
+        self.store.get(&self.bundle_path(life)?).await
+    }
+
+    /// The bundle of a life; made and committed now if there is none.
+    pub async fn ensure_bundle(&self, life: u32, identity: &dyn Identity, env: &Env) -> Result<SecretBytes> {
+        if let Some(bundle) = self.bundle(life).await? {
+            return Ok(bundle);
+        }
+        let bundle = identity.generate(env)?;
+        match self.store.create(&self.bundle_path(life)?, &bundle).await {
+            Ok(()) => Ok(bundle),
+            Err(error) => match self.bundle(life).await {
+                Ok(Some(theirs)) => Ok(theirs),
+                _ => Err(error),
+            },
+        }
+    }
+}

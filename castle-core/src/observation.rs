@@ -1,0 +1,36 @@
+//! Reality, as last seen.
+
+use crate::{Inventory, Lives, Owner};
+
+/// One part of reality: known, or not and why. What is not known is never read
+/// as absent, and never blocks what does not need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part<T> {
+    /// As seen.
+    Known(T),
+    /// The one who knows did not say.
+    Unknown(String),
+}
+
+impl<T> Part<T> {
+    /// What is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// Everything castle saw in one look.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// On whose behalf it looked: with the project key, if the store gave it.
+    pub owner: Owner,
+    /// The machines.
+    pub machines: Part<Inventory>,
+    /// The lives. Unknown when the secret store is silent.
+    pub lives: Part<Lives>,
+    /// Whether the store holds a project key; unknown when it is silent.
+    pub has_key: Part<bool>,
+}

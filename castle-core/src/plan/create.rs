@@ -1,0 +1,304 @@
+//! The way to a standing cluster.
+
+use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, LostLife, Plan, Symbol, subject, unseen};
+use crate::observation::Part;
+use crate::{
+    ByteSize, Inventory, Lives, Machine, MachineSpec, Mark, Observation, Power, Problem, Project, Slot, Standing,
+};
+
+/// What one machine needs.
+enum Need {
+    Nothing,
+    Start,
+    Complete(String),
+    Birth,
+    Replace(String),
+    Refused,
+}
+
+pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife) -> Plan {
+    let mut plan = Plan::empty(Goal::Create);
+    let lives = match &observation.lives {
+        Part::Known(lives) => lives,
+        Part::Unknown(why) => {
+            plan.problems.push(unseen("the secret store", why));
+            return plan;
+        }
+    };
+    let inventory = match &observation.machines {
+        Part::Known(inventory) => inventory,
+        Part::Unknown(why) => {
+            plan.problems.push(unseen("the hypervisor", why));
+            return plan;
+        }
+    };
+    let life = choose_life(project, lives, inventory, lost, &mut plan);
+    plan.life = Some(life);
+    let needs: Vec<Need> = project
+        .machines
+        .iter()
+        .map(|spec| judge(spec, inventory.slots.get(&spec.id), life, &mut plan.problems))
+        .collect();
+    tell_of_others(inventory, &mut plan.problems);
+    check_capacity(project, inventory, &needs, &mut plan.problems);
+    add_steps(project, lives, life, &needs, &mut plan);
+    plan
+}
+
+fn choose_life(project: &Project, lives: &Lives, inventory: &Inventory, lost: LostLife, plan: &mut Plan) -> u32 {
+    let Some((number, life)) = lives.current() else { return lives.next() };
+    let anything_stands = inventory.slots.values().any(|slot| !matches!(slot, Slot::Absent));
+    if !life.complete || anything_stands {
+        return number;
+    }
+    match lost {
+        LostLife::Continue => number,
+        LostLife::Begin => {
+            plan.push(
+                format!("life/{number}/end"),
+                Action::EndLife(number),
+                &[],
+                DEADLINE_STORE,
+                "its machines are gone, and the caller asked for a new life",
+            );
+            number + 1
+        }
+        LostLife::Ask => {
+            plan.problems.push(
+                Problem::error(
+                    "lost-life",
+                    format!("cluster {}", project.cluster.name),
+                    format!("life {number} was whole and was never ended, yet none of its machines exists"),
+                )
+                .hint("`--new-life` begins the next life; `--continue` makes the machines of this one again"),
+            );
+            number
+        }
+    }
+}
+
+fn judge(spec: &MachineSpec, slot: Option<&Slot>, life: u32, problems: &mut Vec<Problem>) -> Need {
+    let about = format!("machine {} ({})", spec.node, spec.id);
+    let mut refuse = |problem: Problem| {
+        problems.push(problem);
+        Need::Refused
+    };
+    let machine = match slot {
+        Some(Slot::Absent) => return Need::Birth,
+        Some(Slot::Present(machine)) => machine,
+        Some(Slot::Hidden) => {
+            return refuse(
+                Problem::error("hidden-machine", about, "the id is taken by a machine that the token may not see")
+                    .hint("choose another vmid, or remove that machine; castle never touches what it cannot read"),
+            );
+        }
+        Some(Slot::Unknown(why)) => return refuse(unseen(about, why)),
+        None => return refuse(unseen(about, "the provider did not look at it")),
+    };
+    let mark = match &machine.standing {
+        Standing::Ours(mark) => mark,
+        Standing::InCreation => return Need::Complete("its creation is under way".into()),
+        Standing::Stub(what) => {
+            return refuse(Problem::error("half-made", about, format!("the id holds a half-made machine: {what}")));
+        }
+        Standing::Undeclared(_) => return refuse(unseen(about, "its number is reserved and yet undeclared")),
+        Standing::Foreign(why) => {
+            return refuse(
+                Problem::error(
+                    "foreign-machine",
+                    about,
+                    format!("the id is taken by `{}`, which is not provably ours: {why}", machine.name),
+                )
+                .hint("choose another vmid; castle neither adopts nor removes it"),
+            );
+        }
+    };
+    judge_ours(spec, machine, mark, life, problems)
+}
+
+fn judge_ours(spec: &MachineSpec, machine: &Machine, mark: &Mark, life: u32, problems: &mut Vec<Problem>) -> Need {
+    let about = format!("machine {} ({})", spec.node, spec.id);
+    if mark.life > life {
+        problems.push(
+            Problem::error(
+                "unknown-life",
+                about,
+                format!("it belongs to life {}, but the secret store knows lives up to {life} only", mark.life),
+            )
+            .hint("restore the newest copy of the secret store; its bundle is needed to speak to this cluster"),
+        );
+        return Need::Refused;
+    }
+    if mark.life < life {
+        return Need::Replace(format!("a remainder of life {}", mark.life));
+    }
+    if mark.node != spec.node {
+        problems.push(
+            Problem::error(
+                "node-changed",
+                about,
+                format!("the id carries our node {}, declared is {}", mark.node, spec.node),
+            )
+            .hint("give the new node another vmid, or destroy the cluster first"),
+        );
+        return Need::Refused;
+    }
+    if machine.dying {
+        return Need::Replace("its removal had begun".into());
+    }
+    for (what, is, wanted) in [
+        ("cores", machine.cores.to_string(), spec.cores.to_string()),
+        ("memory", machine.memory.to_string(), spec.memory.to_string()),
+    ] {
+        if is != wanted {
+            problems.push(
+                Problem::warning("drift", about.clone(), format!("{what} is {is}, declared is {wanted}"))
+                    .hint("a standing machine is not changed; the next rebirth brings it"),
+            );
+        }
+    }
+    match machine.disk {
+        None => return Need::Complete("it has no disk yet".into()),
+        Some(disk) if disk < spec.disk => return Need::Complete(format!("its disk has {disk} of {}", spec.disk)),
+        Some(disk) if disk > spec.disk => problems.push(
+            Problem::warning("drift", about, format!("disk is {disk}, declared is {}", spec.disk))
+                .hint("disks never shrink; the next rebirth brings it"),
+        ),
+        Some(_) => {}
+    }
+    if machine.lock.as_deref() == Some("create") {
+        return Need::Complete("its creation is under way".into());
+    }
+    if machine.power == Power::Running { Need::Nothing } else { Need::Start }
+}
+
+fn tell_of_others(inventory: &Inventory, problems: &mut Vec<Problem>) {
+    for machine in &inventory.others {
+        if let Standing::Undeclared(mark) = &machine.standing {
+            problems.push(
+                Problem::warning(
+                    "undeclared-machine",
+                    format!("machine {} ({})", machine.name, machine.id),
+                    format!("it is node {} of life {} of this cluster, but no longer declared", mark.node, mark.life),
+                )
+                .hint("declare it again to have it removed with the cluster, or remove it by hand"),
+            );
+        }
+    }
+}
+
+fn check_capacity(project: &Project, inventory: &Inventory, needs: &[Need], problems: &mut Vec<Problem>) {
+    for (host, budget) in &project.hosts {
+        let here = || project.machines.iter().zip(needs).filter(|(spec, _)| spec.host == *host);
+        let wanted: ByteSize = here()
+            .filter(|(_, need)| matches!(need, Need::Start | Need::Complete(_) | Need::Birth | Need::Replace(_)))
+            .map(|(spec, _)| spec.memory)
+            .sum();
+        if wanted == ByteSize::default() {
+            continue;
+        }
+        let Some(state) = inventory.hosts.get(host.as_str()) else {
+            problems.push(unseen(format!("host {host}"), "the hypervisor does not know it"));
+            continue;
+        };
+        if !state.online {
+            problems.push(
+                Problem::error("host-offline", format!("host {host}"), "the hypervisor's cluster counts it as down")
+                    .hint("bring the host back; its machines can neither be made nor judged before"),
+            );
+            continue;
+        }
+        let runs = |machine: &&Machine| machine.host == host.as_str() && machine.power == Power::Running;
+        let ours = inventory.slots.values().filter_map(|slot| match slot {
+            Slot::Present(machine) => Some(machine.as_ref()),
+            _ => None,
+        });
+        let declared_by_machines: ByteSize =
+            ours.chain(&inventory.others).filter(runs).map(|machine| machine.memory).sum();
+        let freed: ByteSize = here()
+            .filter(|(_, need)| matches!(need, Need::Replace(_)))
+            .filter_map(|(spec, _)| match inventory.slots.get(&spec.id) {
+                Some(Slot::Present(machine)) if machine.power == Power::Running => Some(machine.memory),
+                _ => None,
+            })
+            .sum();
+        let taken = declared_by_machines.max(state.memory_used).saturating_sub(freed);
+        let total = state.memory_total.min(budget.memory);
+        let room = total.saturating_sub(budget.reserve).saturating_sub(taken);
+        if wanted > room {
+            problems.push(
+                Problem::error(
+                    "memory",
+                    format!("host {host}"),
+                    format!(
+                        "{wanted} are wanted, {room} are free: {total} less {} reserve less {taken} in use",
+                        budget.reserve
+                    ),
+                )
+                .hint("use fewer or smaller machines, or move some to another host"),
+            );
+        }
+    }
+}
+
+fn describe(spec: &MachineSpec) -> String {
+    format!("{} cores, {}, {} on {}, {}", spec.cores, spec.memory, spec.disk, spec.storage, spec.nic.address)
+}
+
+fn add_steps(project: &Project, lives: &Lives, life: u32, needs: &[Need], plan: &mut Plan) {
+    let makes = needs.iter().any(|need| matches!(need, Need::Birth | Need::Replace(_) | Need::Complete(_)));
+    let begin = format!("life/{life}/begin");
+    let mut before: Vec<String> = plan.steps.iter().map(|step| step.id.clone()).collect();
+    if makes {
+        let because =
+            if lives.get(life).is_some_and(|life| life.committed) { "its bundle is needed" } else { "it is not begun" };
+        plan.push(begin.clone(), Action::BeginLife(life), &before, DEADLINE_STORE, because);
+        before = vec![begin];
+    }
+    let mut last = Vec::new();
+    for (machine, (spec, need)) in project.machines.iter().zip(needs).enumerate() {
+        let step = |verb: &str| format!("machine/{}/{verb}", spec.node);
+        let mut change = |symbol, disruption, detail: String| {
+            plan.changes.push(Change { symbol, subject: subject(project, machine), disruption, detail });
+        };
+        let mut needs_before = before.clone();
+        match need {
+            Need::Nothing | Need::Refused => continue,
+            Need::Start => change(Symbol::Update, Disruption::None, "it is off and will be started".into()),
+            Need::Complete(why) => change(Symbol::Update, Disruption::None, format!("{why}; it will be completed")),
+            Need::Birth => change(Symbol::Add, Disruption::None, describe(spec)),
+            Need::Replace(why) => {
+                change(Symbol::Replace, Disruption::ReplaceNode, format!("{why}; then {}", describe(spec)))
+            }
+        }
+        if let Need::Replace(why) = need {
+            plan.push(step("remove"), Action::Remove(machine), &needs_before, project.deadlines.destroy, why.clone());
+            needs_before = vec![step("remove")];
+        }
+        if !matches!(need, Need::Start) {
+            plan.push(
+                step("create"),
+                Action::Ensure(machine),
+                &needs_before,
+                project.deadlines.import,
+                "it does not exist yet",
+            );
+            if let Some(created) = plan.steps.last_mut() {
+                created.limit = Some(import_limit(spec));
+            }
+            needs_before = vec![step("create")];
+        }
+        plan.push(step("start"), Action::Start(machine), &needs_before, project.deadlines.start, "it is off");
+        last.push(step("start"));
+    }
+    let complete = lives.get(life).is_some_and(|life| life.complete);
+    if !complete && !plan.is_refused() {
+        let id = format!("life/{life}/complete");
+        plan.push(id, Action::CompleteLife(life), &last, DEADLINE_STORE, "all its machines will run");
+    }
+}
+
+/// The name of the limit on imports to one storage of one host.
+pub(crate) fn import_limit(spec: &MachineSpec) -> String {
+    format!("import to {} on {}", spec.storage, spec.host)
+}

@@ -1,0 +1,61 @@
+//! The unit of work: a condition, and an act that brings it about.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::{Context, Result};
+
+/// Whether a condition holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds.
+    Met,
+    /// It may hold later; why it does not yet.
+    NotYet(Cow<'static, str>),
+    /// It can never hold by waiting; why.
+    Never(Cow<'static, str>),
+}
+
+/// One step of a plan.
+///
+/// The engine probes, acts unless the condition holds, and probes again until it
+/// does. Two rules make a step survive a power cut anywhere: acting twice equals
+/// acting once, and a cut between act and probe leaves a world that the planner
+/// recognises.
+#[async_trait]
+pub trait Step: Send + Sync {
+    /// Its name, unique in the plan: `machine/blue-cp-01/create`.
+    fn id(&self) -> &str;
+
+    /// The steps that must be done before it.
+    fn needs(&self) -> &[String];
+
+    /// How long it may take, from its first request.
+    fn deadline(&self) -> Duration;
+
+    /// The named limit that it takes a share of while it acts.
+    fn limit(&self) -> Option<&str> {
+        None
+    }
+
+    /// What the plan's own observation already says, so that a fresh plan does
+    /// not ask everything twice. `None`: probe before acting.
+    fn observed(&self) -> Option<Verdict> {
+        None
+    }
+
+    /// Whether the condition holds. Reads only.
+    async fn probe(&self, cx: &Context) -> Result<Verdict>;
+
+    /// Brings the condition about, or begins to.
+    async fn act(&self, cx: &Context) -> Result<()>;
+
+    /// Wake-ups after which it is worth probing again. `None`: the act itself
+    /// awaits the effect, so one probe after it must find the condition met.
+    fn watch(&self, _cx: &Context) -> Option<BoxStream<'static, ()>> {
+        None
+    }
+}
