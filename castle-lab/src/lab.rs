@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use castle_core::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
 use castle_core::{
@@ -25,6 +25,9 @@ use crate::world::World;
 
 /// The port of Proxmox VE's API.
 const PROXMOX_PORT: u16 = 8006;
+
+/// The API token that the house's administrator made for castle.
+const CASTLE_TOKEN: &str = "castle@pve!main";
 
 /// A server of the simulated house: where the house has it, and what speaks
 /// there.
@@ -124,11 +127,14 @@ impl LabBuilder {
             Some(project) => World::home(project, seed),
             None => World::empty(seed),
         });
-        let clock = match world.ledger.wall_at_zero {
-            Some(wall) => Clock::resumed(pace, world.now(), wall),
-            None => Clock::new(pace),
-        };
-        world.ledger.wall_at_zero.get_or_insert_with(|| clock.wall() - clock.elapsed());
+        if pace != Pace::Virtual && world.now().is_zero() {
+            // Foreign clients judge certificates and dates by the real wall. In
+            // virtual time the world's own beginning stays, so that two runs of
+            // one seed agree in every byte.
+            let real = Clock::new(pace).wall();
+            world.epoch = real.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(world.epoch);
+        }
+        let clock = Clock::resumed(pace, world.now(), SystemTime::UNIX_EPOCH + world.epoch);
         let pki = match &world.ledger.pki {
             Some(pki) => Arc::clone(pki),
             None => Arc::new(Pki::new(clock.wall())?),
@@ -239,8 +245,12 @@ impl Lab {
         let house = self.dial.keys().find(|house| house.port() == PROXMOX_PORT).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "this lab has no Proxmox server").hint("build it with `Lab::builder(project)`")
         })?;
-        let token = self.floor.with_world(|world| world.token()).flatten().ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "castle has no API token in this lab's world")
+        let token = self.with_world(|world| {
+            let secret = &world.proxmox.access.tokens.get(CASTLE_TOKEN)?.secret;
+            Some(format!("{CASTLE_TOKEN}={secret}"))
+        });
+        let token = token.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("the house has no API token `{CASTLE_TOKEN}`"))
         })?;
         Ok(Options {
             proxmox: Some(ProxmoxAccess {

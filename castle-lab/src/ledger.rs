@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use castle_core::{SecretBytes, SecretKey};
 
@@ -14,8 +13,7 @@ use crate::run::RunId;
 ///
 /// A lab is stopped and started again around one world. What must survive that
 /// and is no part of the home itself stands here: which runs there were, the
-/// secrets that castle stored, the house's certificate authority and the wall
-/// clock.
+/// secrets that castle stored, and the house's certificate authority.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     /// How many runs were allotted. Numbers are never used twice, so a run's
@@ -25,8 +23,6 @@ pub struct Ledger {
     pub dead: BTreeSet<RunId>,
     /// What castle put into the secret store, by name.
     pub secrets: Secrets,
-    /// What the wall showed when the world's clock stood at zero.
-    pub wall_at_zero: Option<SystemTime>,
     /// The house's certificate authority.
     pub pki: Option<Arc<Pki>>,
 }

@@ -237,7 +237,7 @@ impl Drop for VirtualThread {
 pub(crate) fn progressed(note: impl FnOnce() -> String) {
     PROGRESS.with_borrow(|progress| {
         if let Some(progress) = progress {
-            progress.turns.fetch_add(1, Ordering::Relaxed);
+            progress.turn();
             *progress.last.lock().unwrap_or_else(PoisonError::into_inner) = note();
         }
     });
@@ -257,6 +257,10 @@ struct Progress {
 }
 
 impl Progress {
+    fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Makes the progress of this thread.
     fn install() -> Arc<Self> {
         let progress = Arc::new(Self::default());
@@ -349,8 +353,8 @@ fn paused_runtime(progress: &Arc<Progress>) -> Runtime {
     Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
-        .on_thread_park(move || drop(parked.turns.fetch_add(1, Ordering::Relaxed)))
-        .on_thread_unpark(move || drop(unparked.turns.fetch_add(1, Ordering::Relaxed)))
+        .on_thread_park(move || parked.turn())
+        .on_thread_unpark(move || unparked.turn())
         .build()
         .expect("the operating system gives a runtime its file handles")
 }

@@ -10,6 +10,7 @@ use crate::hypervisor::lock::LockName;
 use crate::hypervisor::task::TaskFault;
 use crate::hypervisor::{Hypervisor, Principal};
 use crate::latency::Latency;
+use crate::ledger::Ledger;
 use crate::run::RunId;
 
 /// Something that a test wants to happen to the world.
@@ -30,8 +31,8 @@ pub type Deed = Arc<dyn Fn(&mut World) + Send + Sync>;
 pub struct World {
     /// The Proxmox VE cluster.
     pub proxmox: Hypervisor,
-    /// What the lab's secret store holds, by path.
-    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// The floor's own page: runs, stored secrets, certificate authority.
+    pub ledger: Ledger,
     /// The time since 1970 at which the world began.
     pub epoch: Duration,
     /// Whether requests take time. Off, only the work behind them does.
@@ -153,7 +154,7 @@ impl World {
     pub fn empty(seed: u64) -> Self {
         Self {
             proxmox: Hypervisor::default(),
-            secrets: BTreeMap::new(),
+            ledger: Ledger::default(),
             // A fixed beginning: two runs of one seed agree in every byte.
             epoch: Duration::from_secs(1_763_711_488),
             request_latency: true,
@@ -386,7 +387,7 @@ impl fmt::Debug for World {
             .field("hosts", &self.proxmox.hosts.keys().collect::<Vec<_>>())
             .field("vms", &self.proxmox.vms.keys().collect::<Vec<_>>())
             .field("tasks", &self.proxmox.tasks.len())
-            .field("secrets", &self.secrets.keys().collect::<Vec<_>>())
+            .field("ledger", &self.ledger)
             .field("violations", &self.violations)
             .finish_non_exhaustive()
     }
