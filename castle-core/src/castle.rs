@@ -245,7 +245,9 @@ impl Castle {
         Run { future, log, cancel }
     }
 
-    fn requests(&self) -> RequestCounts {
+    /// What was asked of each backend so far, by this castle and its clones.
+    #[must_use]
+    pub fn requests(&self) -> RequestCounts {
         let mut counts = RequestCounts::new();
         counts.insert(self.machines.name(), self.machines.meter().total());
         let store = self.vault.store();

@@ -2,7 +2,7 @@
 //!
 //! The shape knows texts and numbers only, so that the first error of syntax,
 //! type or key is the parser's, and everything that a value may mean is judged
-//! afterwards (`check.rs`), all of it at once.
+//! afterwards (each in `value.rs`, together in `check.rs`), all of it at once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use crate::check::{self, Draft, Findings, HostDraft, Placed};
+use crate::check::{self, Draft, HostDraft, NetworkDraft};
+use crate::value::{self, Findings, Placed};
 use crate::yaml::{self, Quoting, place};
 use crate::{
     ByteSize, Cluster, Deadlines, HostBudget, ImageRef, ImageSpec, Limits, MacAddress, MachineSpec, Network, Nic,
@@ -149,9 +150,9 @@ impl Project {
 
 /// `None` only after an error was found.
 fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) -> Option<Project> {
-    check::word(findings, "apiVersion", &document.api_version, "document version", &[API_VERSION]);
-    check::word(findings, "platform", &document.platform, "platform", &["proxmox"]);
-    let name = check::name(findings, "project", &document.project);
+    value::word(findings, "apiVersion", &document.api_version, "document version", &[API_VERSION]);
+    value::word(findings, "platform", &document.platform, "platform", &["proxmox"]);
+    let name = value::name(findings, "project", &document.project);
     let cluster = cluster(findings, &document.cluster);
     let image_at = place(document.image.referenced);
     let image = image(findings, &document.image.value);
@@ -194,8 +195,8 @@ fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) ->
         .map(|draft| specify(draft, &cluster, &network, &image_file))
         .collect::<Option<Vec<MachineSpec>>>()?;
     let hosts = hosts
-        .into_iter()
-        .map(|(_, host)| Some((host.name?, HostBudget { memory: host.memory?, reserve: host.reserve? })))
+        .into_values()
+        .map(|host| Some((host.name?, HostBudget { memory: host.memory?, reserve: host.reserve? })))
         .collect::<Option<BTreeMap<_, _>>>()?;
     Some(Project {
         project: name?,
@@ -213,32 +214,32 @@ fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) ->
 }
 
 fn cluster(findings: &mut Findings, text: &ClusterText) -> Option<Cluster> {
-    let name = check::name(findings, "cluster.name", &text.name);
-    let talos = check::release(findings, "cluster.talos", &text.talos);
-    let kubernetes = check::release(findings, "cluster.kubernetes", &text.kubernetes);
-    let contract = check::contract(findings, &text.contract, talos.as_deref());
+    let name = value::name(findings, "cluster.name", &text.name);
+    let talos = value::release(findings, "cluster.talos", &text.talos);
+    let kubernetes = value::release(findings, "cluster.kubernetes", &text.kubernetes);
+    let contract = value::contract(findings, &text.contract, talos.as_deref());
     Some(Cluster { name: name?, talos: talos?, kubernetes: kubernetes?, contract: contract? })
 }
 
 fn image(findings: &mut Findings, text: &ImageText) -> Option<ImageSpec> {
-    let extensions = check::extensions(findings, text.extensions.as_deref().unwrap_or_default());
-    let storage = check::storage(findings, "image.storage", &text.storage);
+    let extensions = value::extensions(findings, text.extensions.as_deref().unwrap_or_default());
+    let storage = value::storage(findings, "image.storage", &text.storage);
     Some(ImageSpec { extensions: extensions?, storage: storage?.value })
 }
 
-fn network(findings: &mut Findings, text: &NetworkText) -> check::NetworkDraft {
-    check::NetworkDraft {
-        subnet: check::subnet(findings, &text.subnet),
-        gateway: check::address(findings, "network.gateway", &text.gateway),
+fn network(findings: &mut Findings, text: &NetworkText) -> NetworkDraft {
+    NetworkDraft {
+        subnet: value::subnet(findings, &text.subnet),
+        gateway: value::address(findings, "network.gateway", &text.gateway),
         dns: text
             .dns
             .iter()
             .flatten()
-            .map(|server| check::address(findings, "network.dns", server).map(|server| server.value))
+            .map(|server| value::address(findings, "network.dns", server).map(|server| server.value))
             .collect(),
-        bridge: check::bridge(findings, &text.bridge),
-        vlan: text.vlan.as_ref().map(|tag| check::vlan(findings, tag)),
-        vip: text.vip.as_ref().map(|vip| check::address(findings, "network.vip", vip)),
+        bridge: value::bridge(findings, &text.bridge),
+        vlan: text.vlan.as_ref().map(|tag| value::vlan(findings, tag)),
+        vip: text.vip.as_ref().map(|vip| value::address(findings, "network.vip", vip)),
     }
 }
 
@@ -246,11 +247,11 @@ fn hosts(findings: &mut Findings, texts: &BTreeMap<String, Spanned<HostText>>) -
     let mut hosts = BTreeMap::new();
     for (key, text) in texts {
         let at = place(text.referenced);
-        let subject = format!("hosts.{}", check::shown(key));
-        let name = check::parsed(findings, "invalid-name", &subject, key, at);
-        let memory = check::size(findings, &format!("{subject}.memory"), &text.value.memory);
+        let subject = format!("hosts.{}", value::shown(key));
+        let name = value::parsed(findings, "invalid-name", &subject, key, at);
+        let memory = value::size(findings, &format!("{subject}.memory"), &text.value.memory);
         let reserve = match &text.value.reserve {
-            Some(reserve) => check::size(findings, &format!("{subject}.reserve"), reserve).map(|reserve| reserve.value),
+            Some(reserve) => value::size(findings, &format!("{subject}.reserve"), reserve).map(|reserve| reserve.value),
             None => Some(ByteSize::default()),
         };
         let memory_at = memory.as_ref().and_then(|memory| memory.at).or(at);
@@ -264,7 +265,7 @@ fn limits(findings: &mut Findings, text: Option<LimitsText>) -> Option<Limits> {
     let Some(imports) = text.and_then(|limits| limits.imports_per_storage) else {
         return Some(Limits::default());
     };
-    check::limit(findings, "limits.imports_per_storage", &imports)
+    value::limit(findings, "limits.imports_per_storage", &imports)
         .map(|imports_per_storage| Limits { imports_per_storage })
 }
 
@@ -274,7 +275,7 @@ fn deadlines(findings: &mut Findings, text: Option<DeadlinesText>) -> Option<Dea
         return Some(default);
     };
     let mut read = |key: &str, declared: &Option<Spanned<String>>, default: Duration| match declared {
-        Some(declared) => check::deadline(findings, &format!("deadlines.{key}"), declared),
+        Some(declared) => value::deadline(findings, &format!("deadlines.{key}"), declared),
         None => Some(default),
     };
     let import = read("import", &text.import, default.import);
@@ -285,11 +286,11 @@ fn deadlines(findings: &mut Findings, text: Option<DeadlinesText>) -> Option<Dea
 
 impl Defaults {
     fn read(findings: &mut Findings, declared: MachineDefaults) -> Self {
-        let pool = declared.pool.as_ref().and_then(|pool| check::pool(findings, "defaults.pool", pool));
-        let storage = declared.storage.as_ref().and_then(|store| check::storage(findings, "defaults.storage", store));
-        let cores = declared.cores.as_ref().and_then(|cores| check::cores(findings, "defaults.cores", cores));
-        let memory = declared.memory.as_ref().and_then(|memory| check::size(findings, "defaults.memory", memory));
-        let disk = declared.disk.as_ref().and_then(|disk| check::size(findings, "defaults.disk", disk));
+        let pool = declared.pool.as_ref().and_then(|pool| value::pool(findings, "defaults.pool", pool));
+        let storage = declared.storage.as_ref().and_then(|store| value::storage(findings, "defaults.storage", store));
+        let cores = declared.cores.as_ref().and_then(|cores| value::cores(findings, "defaults.cores", cores));
+        let memory = declared.memory.as_ref().and_then(|memory| value::size(findings, "defaults.memory", memory));
+        let disk = declared.disk.as_ref().and_then(|disk| value::size(findings, "defaults.disk", disk));
         Self { pool, storage, cores, memory, disk, declared }
     }
 }
@@ -304,7 +305,7 @@ fn draft(
     let text = &machine.value;
     // The place of a list's item is always known to the parser.
     let at = place(machine.referenced).unwrap_or(Span { line: 1, column: 1 });
-    let name = check::name(findings, &format!("{path}.name"), &text.name);
+    let name = value::name(findings, &format!("{path}.name"), &text.name);
     let label = name.as_ref().map_or_else(|| path.to_owned(), ToString::to_string);
     let mut missing = |key: &str, declared: bool| {
         if !declared {
@@ -324,27 +325,27 @@ fn draft(
     let own = |key: &str| format!("{label}.{key}");
     Draft {
         role,
-        id: check::machine_id(findings, &own("vmid"), &text.vmid),
-        address: check::address(findings, &own("address"), &text.address),
-        host: Placed::of(&text.host, check::shown(&text.host.value)),
+        id: value::machine_id(findings, &own("vmid"), &text.vmid),
+        address: value::address(findings, &own("address"), &text.address),
+        host: Placed::of(&text.host, value::shown(&text.host.value)),
         pool: match &text.pool {
-            Some(pool) => check::pool(findings, &own("pool"), pool),
+            Some(pool) => value::pool(findings, &own("pool"), pool),
             None => defaults.pool.clone(),
         },
         storage: match &text.storage {
-            Some(storage) => check::storage(findings, &own("storage"), storage),
+            Some(storage) => value::storage(findings, &own("storage"), storage),
             None => defaults.storage.clone(),
         },
         cores: match &text.cores {
-            Some(cores) => check::cores(findings, &own("cores"), cores),
+            Some(cores) => value::cores(findings, &own("cores"), cores),
             None => defaults.cores.clone(),
         },
         memory: match &text.memory {
-            Some(memory) => check::size(findings, &own("memory"), memory),
+            Some(memory) => value::size(findings, &own("memory"), memory),
             None => defaults.memory.clone(),
         },
         disk: match &text.disk {
-            Some(disk) => check::size(findings, &own("disk"), disk),
+            Some(disk) => value::size(findings, &own("disk"), disk),
             None => defaults.disk.clone(),
         },
         name: name.map(|name| Placed::of(&text.name, name)),

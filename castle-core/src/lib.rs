@@ -31,6 +31,7 @@ mod secret;
 pub mod step;
 pub mod timeline;
 mod topology;
+mod value;
 mod work;
 pub mod yaml;
 

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use uuid::Uuid;
 
-use crate::check::Findings;
 use crate::clock::Pace;
 use crate::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
+use crate::value::Findings;
 use crate::yaml::{self, Quoting, place};
 use crate::{Options, Problem, Secret, SecretText, Span};
 
@@ -151,7 +151,7 @@ impl Options {
             },
             fingerprints: match &access.trust {
                 Trust::Authorities(_) => None,
-                Trust::Fingerprints(prints) => Some(prints.iter().map(|print| fingerprint_text(print)).collect()),
+                Trust::Fingerprints(prints) => Some(prints.iter().map(fingerprint_text).collect()),
             },
         });
         let secrets = match &self.secrets {
@@ -394,7 +394,7 @@ fn secrets(
             None
         }
         _ => {
-            refuse(findings, "secrets", "says not where secrets are kept", "write `secrets: {files: DIR}`", at);
+            refuse(findings, "secrets", "does not say where secrets are kept", "write `secrets: {files: DIR}`", at);
             None
         }
     }

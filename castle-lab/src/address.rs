@@ -52,8 +52,9 @@ impl Block {
                 Err(error) => reason = Some(error),
             }
         }
-        let error = Error::new(ErrorKind::AddressInUse, format!("no block of 127.64.0.0/10 is free ({CLAIMS_MAX} tried)"))
-            .hint("a public lab needs Linux, where every address of 127.0.0.0/8 works without a setup");
+        let error =
+            Error::new(ErrorKind::AddressInUse, format!("no block of 127.64.0.0/10 is free ({CLAIMS_MAX} tried)"))
+                .hint("a public lab needs Linux, where every address of 127.0.0.0/8 works without a setup");
         Err(match reason {
             Some(reason) => error.caused_by(reason),
             None => error,
@@ -76,8 +77,10 @@ impl Block {
 pub fn listen(at: SocketAddr) -> Result<TcpListener> {
     let refused = |error: std::io::Error| {
         if error.kind() == std::io::ErrorKind::AddrInUse {
-            Error::new(ErrorKind::AddressInUse, format!("port {} of {} is taken", at.port(), at.ip()))
-                .hint(format!("find its holder with `ss -ltnp 'sport = :{}'`; it may listen on all addresses", at.port()))
+            Error::new(ErrorKind::AddressInUse, format!("port {} of {} is taken", at.port(), at.ip())).hint(format!(
+                "find its holder with `ss -ltnp 'sport = :{}'`; it may listen on all addresses",
+                at.port()
+            ))
         } else {
             Error::new(ErrorKind::Unexpected, format!("the lab cannot listen at {at}"))
         }

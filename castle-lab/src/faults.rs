@@ -1,6 +1,5 @@
 //! What shall go wrong, said as data.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -179,12 +178,6 @@ impl Faults {
         self.locked(|rules| rules.clone())
     }
 
-    /// The runs that some rule names.
-    #[must_use]
-    pub fn runs(&self) -> BTreeSet<RunId> {
-        self.locked(|rules| rules.iter().filter_map(|rule| rule.run).collect())
-    }
-
     /// Asks what hits this request, and counts it.
     pub(crate) fn strike(&self, backend: &str, act: &Act, run: RunId, index: u64) -> Option<FaultEffect> {
         self.locked(|rules| {
@@ -267,7 +260,11 @@ mod tests {
 
     #[test]
     fn the_nth_request_of_a_run_is_hit_once() {
-        check(Fault::at_request(RunId(1), 2, FaultEffect::Cut { after: true }), &CREATES, &["-", "-", "cut_after", "-"]);
+        check(
+            Fault::at_request(RunId(1), 2, FaultEffect::Cut { after: true }),
+            &CREATES,
+            &["-", "-", "cut_after", "-"],
+        );
     }
 
     #[test]

@@ -105,6 +105,11 @@ impl Floor {
         }
     }
 
+    /// Whether a fault of the kind `Cut` has struck.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.cut.borrow().is_some()
+    }
+
     /// Serves one request that came over a connection. `None`: there is no answer
     /// to send, and the connection was ended if it had to be.
     pub(crate) async fn answer(self: &Arc<Self>, service: Arc<dyn Service>, call: Call, line: &Line) -> Option<Reply> {
@@ -135,12 +140,9 @@ impl Floor {
     }
 
     async fn work(&self, service: &dyn Service, call: &Call) -> Course<Reply> {
-        let arrived =
-            self.arrive(call.run, service.backend(), |world| service.classify(world, call), call);
+        let arrived = self.arrive(call.run, service.backend(), |world| service.classify(world, call), call);
         let Some(arrival) = arrived else { return Course::Ended(Ending::Reset) };
-        let course = self
-            .run_course(&arrival, call.run, |world| service.serve(world, call))
-            .await;
+        let course = self.run_course(&arrival, call.run, |world| service.serve(world, call)).await;
         let place = arrival.place;
         match course {
             Course::Answer(reply) | Course::Status(reply) => {

@@ -1,1 +1,216 @@
-//! (being written)
+//! The shortest time that physics allows, computed before the run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use castle_core::{MachineSpec, Project};
+
+use crate::latency::Latency;
+use crate::world::World;
+
+/// The ideal times of the machines of one project in one world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdealTime {
+    /// From nothing to all machines running.
+    pub create: Duration,
+    /// From all machines running to nothing.
+    pub destroy: Duration,
+    /// Whether `create` is the best schedule itself; else it is a lower bound.
+    pub exact: bool,
+}
+
+/// Computes the ideal times from the project, the seed and the keyed draws.
+///
+/// A machine is imported, resized and started, one after the other; at most
+/// `limits.imports_per_storage` imports run at once on each storage of a host.
+/// To destroy it, it is stopped and removed. Requests take no time, every task's
+/// end is seen at once, and nothing waits for a lock file: allocations of one
+/// storage exclude each other for [`Latency::STORAGE_LOCK_HOLD`] per volume in
+/// the world, and the ideal leaves that out. Up to eight machines on a storage
+/// the schedule is the best one; beyond, the greater of two lower bounds is taken.
+///
+/// The draws are the next ones that the world will really make, so a fresh world
+/// gives the ideal of its first create and of its first destroy.
+#[must_use]
+pub fn machines_ideal(project: &Project, world: &World) -> IdealTime {
+    let drawn = |machine: &MachineSpec, latency: Latency, act: &str| {
+        let entity = machine.id.to_string();
+        world.draws().duration(latency, &entity, act, world.upcoming_nth(&entity, act))
+    };
+    let mut queues: BTreeMap<(&str, &str), Vec<Job>> = BTreeMap::new();
+    let mut destroy = Duration::ZERO;
+    for machine in &project.machines {
+        let import = drawn(machine, Latency::CREATE_IMPORT, "qmcreate");
+        let tail = drawn(machine, Latency::RESIZE, "resize")
+            + drawn(machine, Latency::START, "qmstart")
+            + Latency::CLOUD_INIT_ISO;
+        queues.entry((machine.host.as_str(), &machine.storage)).or_default().push(Job { import, tail });
+        let end = drawn(machine, Latency::STOP, "qmstop") + drawn(machine, Latency::DESTROY, "qmdestroy");
+        destroy = destroy.max(end);
+    }
+    let slots = project.limits.imports_per_storage.max(1);
+    let exact = queues.values().all(|jobs| jobs.len() <= EXACT_MAX || jobs.len() <= slots);
+    let create = queues.values().map(|jobs| makespan(jobs, slots)).max().unwrap_or(Duration::ZERO);
+    IdealTime { create, destroy, exact }
+}
+
+/// Beyond so many machines on one storage the search would take longer than the run.
+const EXACT_MAX: usize = 8;
+
+/// An import that needs a slot, and what follows it without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Job {
+    import: Duration,
+    tail: Duration,
+}
+
+/// When the last job is through, by the best schedule on so many slots.
+fn makespan(jobs: &[Job], slots: usize) -> Duration {
+    if jobs.len() <= slots {
+        return jobs.iter().map(|job| job.import + job.tail).max().unwrap_or(Duration::ZERO);
+    }
+    let bound = lower_bound(jobs, &vec![Duration::ZERO; slots]);
+    if jobs.len() > EXACT_MAX {
+        return bound;
+    }
+    // Longest tail first is a good first guess, and it prunes most of the search.
+    let mut order = jobs.to_vec();
+    order.sort_by_key(|job| std::cmp::Reverse((job.tail, job.import)));
+    let mut search = Search { best: list_schedule(&order, slots), goal: bound };
+    search.extend(&order, &mut vec![Duration::ZERO; slots], Duration::ZERO);
+    search.best
+}
+
+/// Gives each job, in this order, to the slot that is free first.
+fn list_schedule(jobs: &[Job], slots: usize) -> Duration {
+    let mut free = vec![Duration::ZERO; slots];
+    let mut end = Duration::ZERO;
+    for job in jobs {
+        let first = free.iter_mut().min().expect("there is at least one slot");
+        *first += job.import;
+        end = end.max(*first + job.tail);
+    }
+    end
+}
+
+/// No schedule of `jobs` on slots that are free at `free` can be shorter: no job
+/// ends before it could begin at once, and the work poured evenly into the slots
+/// that are free first fills them to a level, after which the shortest tail is
+/// still to come.
+fn lower_bound(jobs: &[Job], free: &[Duration]) -> Duration {
+    let mut free = free.to_vec();
+    free.sort();
+    let earliest = free.first().copied().unwrap_or(Duration::ZERO);
+    let alone = jobs.iter().map(|job| earliest + job.import + job.tail).max().unwrap_or(Duration::ZERO);
+    let mut work: Duration = jobs.iter().map(|job| job.import).sum();
+    let mut level = Duration::MAX;
+    for (used, at) in (1_u32..).zip(free) {
+        work += at;
+        level = level.min(work / used);
+    }
+    let shortest_tail = jobs.iter().map(|job| job.tail).min().unwrap_or(Duration::ZERO);
+    alone.max(level + shortest_tail)
+}
+
+struct Search {
+    best: Duration,
+    goal: Duration,
+}
+
+impl Search {
+    /// Tries every order of what is left. Some order, given to the first free slot
+    /// each time, is a best schedule: delaying a job can only make its end later.
+    fn extend(&mut self, left: &[Job], free: &mut Vec<Duration>, end: Duration) {
+        if left.is_empty() {
+            self.best = self.best.min(end);
+            return;
+        }
+        if self.best <= self.goal || end.max(lower_bound(left, free)) >= self.best {
+            return;
+        }
+        for at in 0..left.len() {
+            let mut rest = left.to_vec();
+            let job = rest.remove(at);
+            let slot = (0..free.len()).min_by_key(|&slot| free[slot]).expect("there is at least one slot");
+            let before = free[slot];
+            free[slot] += job.import;
+            self.extend(&rest, free, end.max(free[slot] + job.tail));
+            free[slot] = before;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jobs(pairs: &[(u64, u64)]) -> Vec<Job> {
+        let of = |&(import, tail)| Job { import: Duration::from_secs(import), tail: Duration::from_secs(tail) };
+        pairs.iter().map(of).collect()
+    }
+
+    fn check(pairs: &[(u64, u64)], slots: usize, seconds: u64) {
+        assert_eq!(makespan(&jobs(pairs), slots), Duration::from_secs(seconds), "{pairs:?} on {slots}");
+    }
+
+    #[test]
+    fn one_slot_takes_the_longest_tail_first() {
+        check(&[(4, 1), (4, 9)], 1, 13);
+        check(&[(3, 2), (3, 2), (3, 2)], 1, 11);
+    }
+
+    #[test]
+    fn two_slots_pack_the_imports() {
+        // 6 | 3 + 3: the naive order 3, 3, 6 would end at 9.
+        check(&[(3, 0), (3, 0), (6, 0)], 2, 6);
+        // The famous case where longest-first is not best: 5 5 4 3 3 on two slots is 10.
+        check(&[(5, 0), (5, 0), (4, 0), (3, 0), (3, 0)], 2, 10);
+    }
+
+    #[test]
+    fn enough_slots_leave_the_longest_machine() {
+        check(&[(4, 2), (9, 1), (1, 1)], 3, 10);
+        check(&[], 2, 0);
+    }
+
+    /// The search agrees with trying everything, orders and slots alike.
+    #[test]
+    fn the_search_finds_what_brute_force_finds() {
+        fn brute(left: &[Job], free: &[Duration], end: Duration) -> Duration {
+            if left.is_empty() {
+                return end;
+            }
+            let mut best = Duration::MAX;
+            for at in 0..left.len() {
+                let mut rest = left.to_vec();
+                let job = rest.remove(at);
+                for slot in 0..free.len() {
+                    let mut free = free.to_vec();
+                    free[slot] += job.import;
+                    best = best.min(brute(&rest, &free, end.max(free[slot] + job.tail)));
+                }
+            }
+            best
+        }
+        let mut number = 1_u64;
+        let mut next = |limit: u64| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (number >> 33) % limit
+        };
+        for _ in 0..60 {
+            let pairs: Vec<_> = (0..5).map(|_| (1 + next(20), next(20))).collect();
+            let jobs = jobs(&pairs);
+            for slots in 1..=3 {
+                let expected = brute(&jobs, &vec![Duration::ZERO; slots], Duration::ZERO);
+                assert_eq!(makespan(&jobs, slots), expected, "{pairs:?} on {slots}");
+            }
+        }
+    }
+
+    #[test]
+    fn beyond_eight_machines_it_is_a_lower_bound() {
+        let many = jobs(&[(3, 1); 12]);
+        assert_eq!(makespan(&many, 2), Duration::from_secs(19));
+        assert!(list_schedule(&many, 2) >= makespan(&many, 2));
+    }
+}

@@ -115,7 +115,10 @@ impl Journal {
                 .map(|entry| {
                     (
                         entry.at.as_millis(),
-                        format!("{}\0{}\0{}\0{}\0{:?}\n", entry.run, entry.backend, entry.kind, entry.entity, entry.status),
+                        format!(
+                            "{}\0{}\0{}\0{}\0{:?}\n",
+                            entry.run, entry.backend, entry.kind, entry.entity, entry.status
+                        ),
                     )
                 })
                 .collect();

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use castle_core::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
-use castle_core::{
-    Clock, Env, Error, ErrorKind, Options, Pace, Project, Result, Secret, SecretStore, SeededEntropy,
-};
+use castle_core::{Clock, Env, Error, ErrorKind, Options, Pace, Project, Result, Secret, SecretStore, SeededEntropy};
 use tokio::task::JoinSet;
 
 use crate::address::{self, Block};
@@ -234,6 +232,25 @@ impl Lab {
         self.floor.runs.allot().0
     }
 
+    /// Where a run's connections come from. [`RunId::FOREIGN`], and a run of an
+    /// earlier lab, come from 127.0.0.1 as everybody does.
+    #[must_use]
+    pub fn source(&self, run: RunId) -> IpAddr {
+        self.floor.runs.source(run).unwrap_or_else(address::loopback)
+    }
+
+    /// How many connections were accepted so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.floor.runs.connections()
+    }
+
+    /// How many connections are open now.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.floor.runs.open_connections()
+    }
+
     /// The option document that a user would write for this house, with the
     /// addresses mapped to the lab's and the source address of `run`.
     ///
@@ -243,15 +260,15 @@ impl Lab {
     /// token of castle's.
     pub fn options(&self, run: RunId) -> Result<Options> {
         let house = self.dial.keys().find(|house| house.port() == PROXMOX_PORT).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "this lab has no Proxmox server").hint("build it with `Lab::builder(project)`")
+            Error::new(ErrorKind::NotFound, "this lab has no Proxmox server")
+                .hint("build it with `Lab::builder(project)`")
         })?;
         let token = self.with_world(|world| {
             let secret = &world.proxmox.access.tokens.get(CASTLE_TOKEN)?.secret;
             Some(format!("{CASTLE_TOKEN}={secret}"))
         });
-        let token = token.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("the house has no API token `{CASTLE_TOKEN}`"))
-        })?;
+        let token = token
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("the house has no API token `{CASTLE_TOKEN}`")))?;
         Ok(Options {
             proxmox: Some(ProxmoxAccess {
                 url: format!("https://{house}"),
@@ -327,7 +344,8 @@ impl Lab {
         self.block.is_some()
     }
 
-    /// Looks at the world as it is now, or changes it.
+    /// Looks at the world as it is now, or changes it. Call it inside the
+    /// runtime that runs the lab: elsewhere the lab's clock cannot be read.
     ///
     /// # Panics
     ///
@@ -349,8 +367,10 @@ impl Lab {
                 self.floor.clock.sleep(by).await;
                 Ok(())
             }
-            pace => Err(Error::new(ErrorKind::Unsupported, format!("a lab of pace `{pace}` cannot be advanced by hand"))
-                .hint("build it with `pace(Pace::Virtual)`, or wait")),
+            pace => {
+                Err(Error::new(ErrorKind::Unsupported, format!("a lab of pace `{pace}` cannot be advanced by hand"))
+                    .hint("build it with `pace(Pace::Virtual)`, or wait"))
+            }
         }
     }
 
@@ -365,7 +385,8 @@ impl Lab {
         self.floor.cut_happened().await
     }
 
-    /// Stops all servers and gives the world back, for the next lab.
+    /// Stops all servers and gives the world back, for the next lab. Call it
+    /// inside the runtime that runs the lab.
     ///
     /// # Panics
     ///

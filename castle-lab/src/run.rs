@@ -114,6 +114,16 @@ impl Runs {
         })
     }
 
+    /// How many connections were registered so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.locked(|book| book.next_line)
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.locked(|book| book.lines.values().filter(|(_, line)| line.strong_count() > 0).count())
+    }
+
     /// Marks the run dead and resets all its connections.
     pub(crate) fn kill(&self, run: RunId) {
         let lines = self.locked(|book| {

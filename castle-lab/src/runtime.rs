@@ -17,6 +17,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -116,8 +117,11 @@ where
     T: Send,
 {
     if lab.pace_is() != Pace::Virtual {
-        return Err(Error::new(ErrorKind::Unsupported, format!("a lab of pace `{}` has no virtual time", lab.pace_is()))
-            .hint("build the lab with `pace(Pace::Virtual)`"));
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("a lab of pace `{}` has no virtual time", lab.pace_is()),
+        )
+        .hint("build the lab with `pace(Pace::Virtual)`"));
     }
     on_own_thread("castle-lab virtual", || {
         let progress = Progress::install();
@@ -132,6 +136,10 @@ where
                 _ = lab.cut_happened() => None,
                 value = engine(Arc::clone(&lab)) => Some(value),
             };
+            // The clock is readable in here only: outside, tokio's is the machine's.
+            floor.with_world(|_| ());
+            // An engine that ended in the very turn of the cut was cut.
+            let done = if floor.was_cut() { None } else { done };
             Ok::<_, Error>((floor, done))
         })?;
         // Everything that the engine had goes here: tasks, sockets, timers.
@@ -222,14 +230,25 @@ impl VirtualThread {
 impl Drop for VirtualThread {
     fn drop(&mut self) {
         self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // Jobs catch their panics, so a failure here is the end of a runtime
-            // that was already reported; a second panic would abort.
-            if thread.join().is_err() {
-                tracing::error!("the thread of a virtual lab panicked at its end");
-            }
+        // Jobs catch their panics, so a failure here is the end of the runtime,
+        // which was printed; a second panic would abort.
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of a virtual lab panicked at its end");
         }
     }
+}
+
+/// Moves virtual time while blocking work holds it. Timers on the way fire.
+///
+/// A server whose client sits in `spawn_blocking` must not sleep, for the
+/// sleep would wait for the client and the client for the server: it moves time
+/// itself. One at a time, else they move it twice.
+///
+/// # Panics
+///
+/// Outside a virtual runtime.
+pub async fn push_time(by: Duration) {
+    tokio::time::advance(by).await;
 }
 
 /// Says that the lab moved. Called on the lab's thread; elsewhere it does
@@ -324,26 +343,26 @@ impl Drop for Watching<'_> {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                tracing::error!("the watchdog of a virtual lab panicked");
-            }
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the watchdog of a virtual lab panicked");
         }
     }
 }
 
-/// The process is beyond help, so its last words go to stderr directly.
-#[allow(clippy::print_stderr)]
+/// The last words. Written to the stream itself: what goes through `eprintln` in
+/// a test is captured, and would be lost with the process.
 fn dump_and_abort(limit: Duration, turns: u64, progress: &Progress) -> ! {
-    let last = progress.last.lock().map(|last| last.clone()).unwrap_or_default();
-    eprintln!(
+    let last = progress.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let words = format!(
         "castle-lab watchdog: no progress for {:.1} s of real time after {turns} turns of the runtime.\n\
          Something waits for what never comes: a lock held across a wait, a blocking call that waits for virtual\n\
          time, or a future that nobody wakes.\n\
-         last request: {}",
+         last request: {}\n",
         limit.as_secs_f64(),
         if last.is_empty() { "none" } else { &last },
     );
+    // Nobody is left who could be told that stderr is closed.
+    let _ = std::io::stderr().write_all(words.as_bytes());
     std::process::abort()
 }
 
@@ -360,10 +379,7 @@ fn paused_runtime(progress: &Arc<Progress>) -> Runtime {
 }
 
 fn plain_runtime() -> Runtime {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("the operating system gives a runtime its file handles")
+    Builder::new_current_thread().enable_all().build().expect("the operating system gives a runtime its file handles")
 }
 
 /// Runs `work` on a thread of its own and waits for it; a panic goes on here.

@@ -81,6 +81,9 @@ impl Vault {
                 let message = format!("the secret store answered {}", reply.status);
                 (reply.status, Err(Error::new(kind, message).with("secret", entity)))
             }
+            // Its caller has died with its run and learns nothing any more. A caller
+            // in the same process must not go on, not even to its next line.
+            Course::Ended(_) if self.floor.runs.is_dead(self.run) => return std::future::pending().await,
             Course::Ended(_) => return Err(silent()),
             // The caller's deadline is the only way out, as with a real store.
             Course::Silence => return std::future::pending().await,
@@ -139,17 +142,21 @@ impl SecretStore for Vault {
 
     async fn list(&self, prefix: &str) -> Result<Vec<SecretKey>> {
         SecretKey::check_prefix(prefix)?;
-        let list = |world: &mut World| {
-            Ok(world.ledger.secrets.0.keys().filter(|key| key.is_below(prefix)).cloned().collect())
-        };
+        let list =
+            |world: &mut World| Ok(world.ledger.secrets.0.keys().filter(|key| key.is_below(prefix)).cloned().collect());
         self.ask("list", prefix, |_| false, list).await
     }
 
     async fn delete(&self, key: &SecretKey) -> Result<()> {
-        self.ask("delete", key.as_str(), |_| true, |world| {
-            world.ledger.secrets.0.remove(key);
-            Ok(())
-        })
+        self.ask(
+            "delete",
+            key.as_str(),
+            |_| true,
+            |world| {
+                world.ledger.secrets.0.remove(key);
+                Ok(())
+            },
+        )
         .await
     }
 }

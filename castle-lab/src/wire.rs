@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Above the body limit of every server here, so that each can refuse in its own
 /// words; a client that sends more is out of order.
 const BODY_BYTES_MAX: usize = 4 << 20;
+/// After so many requests a connection is closed (Proxmox's value).
+const REQUESTS_MAX: u32 = 100;
+/// How long a server that has no file handle left waits for one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
@@ -128,12 +132,7 @@ impl AsyncWrite for Socket {
 
 /// Accepts connections for one server until it is dropped, and all its
 /// connections with it.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: Arc<ServerConfig>,
-    floor: Arc<Floor>,
-    service: Arc<dyn Service>,
-) {
+pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, floor: Arc<Floor>, service: Arc<dyn Service>) {
     let acceptor = TlsAcceptor::from(tls);
     let mut connections = JoinSet::new();
     loop {
@@ -148,7 +147,7 @@ pub(crate) async fn serve(
                 // The client left between its SYN and our accept, or the process
                 // is out of file handles; neither is a reason to stop serving.
                 tracing::warn!(%error, server = service.backend(), "a connection could not be accepted");
-                tokio::task::yield_now().await;
+                floor.clock.within_real(ACCEPT_PAUSE, std::future::pending::<()>()).await;
                 continue;
             }
         };
@@ -188,15 +187,20 @@ async fn converse(
         Some(Err(error)) => return tracing::debug!(%error, %run, "no TLS session"),
         None => return tracing::debug!(%run, "the TLS handshake took too long"),
     };
+    let served = AtomicU32::new(0);
     let handler = service_fn(|request: Request<Incoming>| {
         let (floor, service) = (Arc::clone(&floor), Arc::clone(&service));
+        let is_last = served.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS_MAX;
         async move {
             let call = match read(request, run).await {
                 Ok(call) => call,
                 Err(reply) => return Ok(response(reply)),
             };
             match floor.answer(service, call, line).await {
-                Some(reply) => Ok(response(reply)),
+                Some(mut reply) => {
+                    reply.close |= is_last;
+                    Ok(response(reply))
+                }
                 // The line was ended, or will be by its client: no answer.
                 None => std::future::pending::<Result<_, std::convert::Infallible>>().await,
             }
@@ -269,6 +273,5 @@ fn response(reply: Reply) -> Response<Full<Bytes>> {
 
 /// A reason phrase is one line; Proxmox's die messages end with a line break.
 fn one_line(reason: &str) -> String {
-    let line: String = reason.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    line
+    reason.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -254,6 +254,16 @@ impl World {
         self.queue.insert((at.max(self.now), sequence), event);
     }
 
+    /// How long a task still has to work, lock waits not counted.
+    pub(crate) fn due_after(&self, task: usize) -> Duration {
+        let Some(worker) = self.proxmox.tasks.get(task) else { return Duration::ZERO };
+        let next = self.queue.iter().find_map(|((at, _), event)| match event {
+            Event::Resume { task: of, wake } if *of == task && *wake == worker.wake => Some(*at),
+            _ => None,
+        });
+        next.unwrap_or(self.now).saturating_sub(self.now) + worker.remaining_work()
+    }
+
     /// Lets time pass until `target`, with everything that is due on the way.
     /// Time never runs backwards: an earlier `target` is the present.
     pub fn advance_to(&mut self, target: Duration) {

@@ -44,7 +44,7 @@ const CAUGHT: [(Flaw, &str, &str); 18] = [
     (Flaw::ForgetsFreeIds, RULES[0], "the ids that list shows"),
     (Flaw::CallsHiddenAbsent, RULES[0], "is not seen as hidden"),
     (Flaw::LookWrites, RULES[0], "looks sent"),
-    (Flaw::StartsAtBirth, RULES[1], "it is not off"),
+    (Flaw::StartsAtBirth, RULES[1], "power: Running"),
     (Flaw::MarksAfterwards, RULES[1], "a look during the birth saw"),
     (Flaw::MakesItAgain, RULES[2], "the second ensure wrote"),
     (Flaw::TakesTheId, RULES[3], "succeeded where foreign_owner was due"),
@@ -178,7 +178,7 @@ impl MachineProvider for Broken {
                 return Ok(Removal::default());
             }
             (Flaw::TakesTheNeighbour, _) => {
-                let next = MachineId::try_from(spec.id.get() + 1)?;
+                let next = MachineId::try_from(spec.id.get() + 2)?;
                 self.inner.plant(next, None);
             }
             (Flaw::FailsOnAbsent, Ok(Slot::Absent)) => return Err(Error::new(ErrorKind::NotFound, "no such machine")),

@@ -9,7 +9,7 @@ mod birth;
 mod change;
 pub mod config;
 pub mod host;
-mod house;
+pub mod house;
 mod invariant;
 pub mod lock;
 mod power;

@@ -105,6 +105,11 @@ impl Task {
         self.ended.is_none()
     }
 
+    /// The sum of the waits that are still before it.
+    pub(crate) fn remaining_work(&self) -> Duration {
+        self.steps.iter().map(|step| if let Step::Wait(duration) = step { *duration } else { Duration::ZERO }).sum()
+    }
+
     /// The id as Proxmox VE writes it.
     #[must_use]
     pub(crate) fn upid_of(

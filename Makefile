@@ -1,0 +1,42 @@
+# One target folder, one profile: what `make test` compiled, everything else uses.
+CARGO ?= cargo
+CASTLE := $(CARGO) run --quiet --example castle --
+PROOFS := $(CARGO) run --quiet --example proofs --
+VENV := target/venv
+
+.PHONY: demo test lint proofs witness bench docs fmt
+
+demo: ## the main job on the embedded lab: create, look, destroy
+	$(CASTLE) demo --project examples/projects/blue/proxmox
+
+test: ## everything that must hold, on any machine
+	$(CARGO) test --workspace
+	$(CARGO) test --quiet --workspace --doc
+	$(PROOFS) all --quick
+
+lint: ## format and lints, warnings included
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps
+
+proofs: ## the heavy proofs; each prints `proof NAME key=value ..`
+	$(PROOFS) all
+
+witness: $(VENV)/ready ## clients and schemas that nobody here wrote
+	$(CARGO) build --quiet --example castle --example proofs
+	$(VENV)/bin/python tests/witness/proxmoxer_witness.py target/debug/examples/castle
+	$(VENV)/bin/python tests/witness/pve_schema_witness.py target/debug/examples/proofs ../shared/data/pve-api.json
+
+$(VENV)/ready: tests/witness/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement tests/witness/requirements.txt
+	touch $@
+
+bench: ## figures; each prints `bench NAME key=value ..`
+	$(PROOFS) bench
+
+docs: ## the Rust API
+	$(CARGO) doc --workspace --no-deps
+
+fmt:
+	$(CARGO) fmt --all

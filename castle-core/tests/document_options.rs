@@ -1,0 +1,181 @@
+//! What the option document accepts, what it says about what it refuses, and that it never tells a secret.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use castle_core::clock::Pace;
+use castle_core::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
+use castle_core::{Options, Problem, Secret, Sources};
+
+const TOKEN: &str = "castle@pve!main=5d0b2c1e-7a34-4c7e-9d3f-0a1b2c3d4e5f";
+const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+const GOOD: &str = "\
+proxmox:
+  url: https://192.168.1.10:8006
+  token_file: token
+  ca_file: /etc/pve-root-ca.pem
+secrets: {files: secrets}
+";
+
+/// Two files and one variable.
+struct Desk;
+
+impl Sources for Desk {
+    fn file(&self, path: &Path) -> io::Result<String> {
+        match path.to_str() {
+            Some("/house/token") => Ok(format!("{TOKEN}\n")),
+            Some("/etc/pve-root-ca.pem") => Ok(PEM.to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        (name == "CASTLE_TOKEN").then(|| TOKEN.to_owned())
+    }
+}
+
+fn read(text: &str) -> Result<Options, Vec<Problem>> {
+    Options::parse(text, Path::new("/house"), &Desk)
+}
+
+fn refused(text: &str) -> String {
+    let line = |problem: &Problem| {
+        let place = problem.span.map_or("-".to_owned(), |span| format!("{}:{}", span.line, span.column));
+        let hint = problem.hint.as_ref().map(|hint| format!(" => {hint}")).unwrap_or_default();
+        format!("{place} {problem}{hint}\n")
+    };
+    read(text).expect_err(text).iter().map(line).collect()
+}
+
+fn changed(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from} is in the document");
+    GOOD.replacen(from, to, 1)
+}
+
+#[test]
+fn files_and_variables_are_read_through_the_sources() {
+    for text in [GOOD.to_owned(), changed("token_file: token", "token_env: CASTLE_TOKEN")] {
+        let options = read(&text).expect("a good document");
+        let access = options.proxmox.expect("declared");
+        assert_eq!((access.url.as_str(), access.token.expose().as_str()), ("https://192.168.1.10:8006", TOKEN));
+        assert_eq!(access.trust, Trust::Authorities(PEM.to_owned()));
+        assert_eq!(options.secrets, SecretsAccess::Files(PathBuf::from("/house/secrets")));
+        assert_eq!(
+            (options.dial, options.source, options.pace, options.lab),
+            (DialMap::direct(), None, Pace::Real, false)
+        );
+    }
+}
+
+#[test]
+fn what_is_rendered_reads_back() {
+    let dial = [("192.168.1.10:8006".parse().expect("good"), "127.0.0.1:4000".parse().expect("good"))];
+    let access = |trust| ProxmoxAccess { url: "https://pve:8006".into(), token: Secret::new(TOKEN.into()), trust };
+    let lab = Options {
+        proxmox: Some(access(Trust::Authorities(PEM.to_owned()))),
+        secrets: SecretsAccess::Memory,
+        dial: DialMap::exclusive(dial),
+        source: Some("127.42.0.1".parse().expect("good")),
+        pace: Pace::Scaled(60.0),
+        lab: true,
+    };
+    let house = Options {
+        proxmox: Some(access(Trust::Fingerprints(vec![[0xAB; 32], [1; 32]]))),
+        secrets: SecretsAccess::Files("/var/lib/castle: a # strange folder".into()),
+        dial: DialMap::direct(),
+        source: None,
+        pace: Pace::Real,
+        lab: false,
+    };
+    let nothing = Options { proxmox: None, dial: DialMap::exclusive([]), ..house.clone() };
+    for options in [lab, house, nothing] {
+        let text = options.render();
+        let again = read(text.expose()).expect(text.expose());
+        let parts = |options: &Options| {
+            let access = options.proxmox.clone();
+            let access = access.map(|access| (access.url, access.token.expose().clone(), access.trust));
+            (access, options.secrets.clone(), options.dial.clone(), options.source, options.pace, options.lab)
+        };
+        assert_eq!(parts(&again), parts(&options));
+        assert_eq!(again.render().expose(), text.expose());
+    }
+}
+
+#[test]
+fn an_absent_dial_map_dials_directly_and_an_empty_one_dials_nothing() {
+    let house = "192.168.1.10:8006".parse().expect("good");
+    assert!(read(GOOD).expect("good").dial.resolve(house).is_ok());
+    assert!(read(&format!("{GOOD}dial: []\n")).expect("good").dial.resolve(house).is_err());
+    let mapped = read(&format!("{GOOD}dial: [{{from: 192.168.1.10:8006, to: 127.0.0.1:4000}}]\n")).expect("good").dial;
+    assert_eq!(mapped.resolve(house).expect("mapped"), "127.0.0.1:4000".parse().expect("good"));
+}
+
+#[test]
+fn every_refusal_names_the_key_and_the_way_out() {
+    let one = "declare one of them";
+    let cases = [
+        (changed("url:", "ulr:"), "2:3 options: unknown key => did you mean `url`?\n".to_owned()),
+        (changed("secrets: {files: secrets}\n", ""), "- secrets: does not say where secrets are kept => write `secrets: {files: DIR}`\n".into()),
+        (changed("{files: secrets}", "{memory: true}"),
+         "5:10 secrets: `memory` forgets the project's key at the end of the run => use `files` with a folder; `memory` is for a lab\n".into()),
+        (changed("{files: secrets}", "{memory: yes}"), "5:19 options: is not the YAML that is expected here\n".into()),
+        (changed("  token_file: token\n", ""), format!("2:3 proxmox: has none of `token`, `token_file`, `token_env` => {one}\n")),
+        (changed("token_file: token\n", &format!("token_file: token\n  token: {TOKEN}\n")),
+         format!("2:3 proxmox: has more than one of `token`, `token_file`, `token_env` => {one}\n")),
+        (changed("token_file: token", "token_file: gone"),
+         "3:15 proxmox.token_file: the file cannot be read: entity not found => write a path that is relative to the folder of this document\n".into()),
+        (changed("token_file: token", "token_env: GONE"),
+         "3:14 proxmox.token_env: the environment variable is not set => export it, or use `token_file`\n".into()),
+        (changed("token_file: token", "token: hunter2"),
+         "3:10 proxmox.token: is not an API token => write it as `user@realm!name=uuid`; the uuid is shown once, when the token is made\n".into()),
+        (changed("  ca_file: /etc/pve-root-ca.pem\n", ""), format!("2:3 proxmox: has none of `ca`, `ca_file`, `fingerprints` => {one}\n")),
+        (changed("ca_file:", "fingerprints: []\n  ca_file:"), format!("2:3 proxmox: has more than one of `ca`, `ca_file`, `fingerprints` => {one}\n")),
+        (changed("ca_file: /etc/pve-root-ca.pem", "fingerprints: []"),
+         "2:3 proxmox.fingerprints: is empty, so no host could be trusted => declare the SHA-256 of the host's certificate\n".into()),
+        (changed("ca_file: /etc/pve-root-ca.pem", "fingerprints: [AA:BB]"),
+         "4:18 proxmox.fingerprints: is not the SHA-256 of a certificate => write 32 bytes as `AA:BB:..`\n".into()),
+        (changed("ca_file: /etc/pve-root-ca.pem", "ca: hunter2"),
+         "4:7 proxmox.ca: holds no certificate in PEM => use the host's /etc/pve/pve-root-ca.pem, or `fingerprints`\n".into()),
+        (format!("{GOOD}pace: 60x\n"), "6:7 pace: only a lab can be faster than the clock => remove it, or say `lab: true`\n".into()),
+        (format!("{GOOD}pace: hunter2\nsource: hunter2\n"),
+         "6:7 pace: is not a pace => use `virtual`, `real` or a factor such as `60x`\n7:9 source: is not an IP address\n".into()),
+        (format!("{GOOD}dial: [{{from: 'pve:8006', to: 127.0.0.1}}]\n"),
+         "6:15 dial.from: is not an address with a port\n6:31 dial.to: is not an address with a port\n".into()),
+        (format!("{GOOD}dial: [{{from: 1.1.1.1:1, to: 1.1.1.1:2}}, {{from: 1.1.1.1:1, to: 1.1.1.1:3}}]\n"),
+         "6:49 dial.from: is mapped twice => keep one of the entries\n".into()),
+    ];
+    for (text, wanted) in cases {
+        assert_eq!(refused(&text), wanted, "{text}");
+    }
+    for url in [
+        "http://pve:8006",
+        "https://",
+        "https://root:x@pve:8006",
+        "https://pve:0",
+        "https://pve:8006/api2",
+        "https://p ve",
+        "https://[fe80",
+        "pve",
+    ] {
+        let wanted =
+            "2:8 proxmox.url: is not the address of an API => write `https://host:8006`, without user, path or query\n";
+        assert_eq!(refused(&changed("https://192.168.1.10:8006", url)), wanted, "{url}");
+    }
+    for url in ["https://pve", "https://pve.lan:8006/", "https://[fd00::10]:8006"] {
+        assert!(read(&changed("https://192.168.1.10:8006", url)).is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn no_refusal_tells_a_value() {
+    let secret = "hunter2-5d0b2c1e";
+    for at in 0..GOOD.len() {
+        // The secret lands in every place a slip of the hand could put it.
+        let text = format!("{}{secret}{}", &GOOD[..at], &GOOD[at..]);
+        if let Err(problems) = read(&text) {
+            assert!(!format!("{problems:?}").contains("hunter2"), "{problems:?}");
+        }
+    }
+    let options = read(&changed("token_file: token", &format!("token: {TOKEN}"))).expect("good");
+    assert!(!format!("{options:?}").contains("5d0b2c1e"));
+}

@@ -1,0 +1,6 @@
+//! Secret stores.
+
+mod disk;
+mod files;
+
+pub use files::FileSecrets;

@@ -1,0 +1,209 @@
+//! One look at everything: the reserved numbers, the hosts, and what else is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use castle_core::{
+    ByteSize, Context, HostState, Inventory, Machine, MachineId, MachineSpec, Owner, Power, Slot, Standing,
+};
+use futures::StreamExt;
+use futures::stream;
+
+use crate::Result;
+use crate::config::Tags;
+use crate::machines::{Sight, entry_of, slot_of};
+use crate::provider::ProxmoxProvider;
+use crate::watch::power_of;
+use crate::wire::{Guest, NodeStatus, Resource};
+
+/// Reads in flight at once. More gain nothing: a host has three workers.
+const READS_AT_ONCE: usize = 8;
+
+/// Power states by node and number. A node that did not answer is missing.
+type PowerByNode = BTreeMap<String, BTreeMap<u64, Power>>;
+
+impl ProxmoxProvider {
+    /// Looks at every reserved number, at the hosts, and at what else can be seen.
+    ///
+    /// A number that cannot be read is [`Slot::Unknown`], and no list that is
+    /// short, empty or refused makes one [`Slot::Absent`].
+    pub(crate) async fn take_inventory(
+        &self,
+        _cx: &Context,
+        owner: &Owner,
+        specs: &[MachineSpec],
+    ) -> castle_core::Result<Inventory> {
+        let (listed, nodes) = futures::try_join!(self.list_machines(), self.list_nodes())?;
+        let declared: BTreeSet<&str> = specs.iter().map(|spec| spec.host.as_str()).collect();
+        let (hosts, power) =
+            futures::join!(self.host_states(&declared, &nodes), self.power_lists(&declared, &listed, &nodes));
+
+        let mut reserved: BTreeMap<MachineId, &str> =
+            specs.iter().map(|spec| (spec.id, spec.host.as_str())).collect();
+        if let Some(first) = declared.first() {
+            for id in owner.reserved() {
+                reserved.entry(*id).or_insert(first);
+            }
+        }
+        let slots = self.slots(owner, &reserved, &listed, &power).await?;
+        let strangers = listed.iter().filter_map(|entry| {
+            let id = MachineId::try_from(u32::try_from(entry.vmid?).ok()?).ok()?;
+            (!reserved.contains_key(&id)).then_some((id, entry))
+        });
+        let others = stream::iter(strangers)
+            .map(|(id, entry)| self.other(owner, id, entry, &power))
+            .buffered(READS_AT_ONCE)
+            .collect()
+            .await;
+        Ok(Inventory { slots, others, hosts })
+    }
+
+    pub(crate) async fn list_nodes(&self) -> Result<Vec<Resource>> {
+        self.client.get(&["cluster", "resources"], &[("type", "node".to_owned())]).await
+    }
+
+    async fn slots(
+        &self,
+        owner: &Owner,
+        reserved: &BTreeMap<MachineId, &str>,
+        listed: &[Resource],
+        power: &PowerByNode,
+    ) -> Result<BTreeMap<MachineId, Slot>> {
+        let seen = reserved.iter().filter_map(|(id, host)| Some((*id, *host, entry_of(listed, *id)?)));
+        let mut slots: BTreeMap<MachineId, Slot> = stream::iter(seen)
+            .map(|(id, host, entry)| async move {
+                let sight = self.listed(owner, id, entry).await;
+                (id, told(sight, id, host, power))
+            })
+            .buffered(READS_AT_ONCE)
+            .collect()
+            .await;
+
+        let unlisted: Vec<(MachineId, &str)> =
+            reserved.iter().map(|(id, host)| (*id, *host)).filter(|(id, _)| !slots.contains_key(id)).collect();
+        if unlisted.is_empty() {
+            return Ok(slots);
+        }
+        let asked: Vec<_> = stream::iter(unlisted)
+            .map(|(id, host)| async move { (id, host, self.is_taken(id).await) })
+            .buffered(READS_AT_ONCE)
+            .collect()
+            .await;
+        // Only a list that was read after the numbers were said to be free can
+        // prove that nothing was on its way.
+        let after = self.list_machines().await?;
+        let after = &after;
+        let rest: Vec<_> = stream::iter(asked)
+            .map(|(id, host, taken)| async move {
+                let sight = match taken {
+                    Ok(taken) => self.resolve(owner, id, host, taken, after).await,
+                    Err(error) => Err(error),
+                };
+                (id, told(sight, id, host, power))
+            })
+            .buffered(READS_AT_ONCE)
+            .collect()
+            .await;
+        slots.extend(rest);
+        Ok(slots)
+    }
+
+    /// A machine outside of the reserved numbers. Its configuration is read only
+    /// if a tag says that it might be of interest.
+    async fn other(&self, owner: &Owner, id: MachineId, entry: &Resource, power: &PowerByNode) -> Machine {
+        let tagged = Tags::parse(entry.tags.as_deref().unwrap_or("")).name_castle();
+        let why = if tagged {
+            match self.listed(owner, id, entry).await {
+                Ok(Sight::Seen(seen)) => return seen.machine(id, power_in(power, &seen.node, id)),
+                Ok(Sight::Busy(upid)) => format!("task {upid} works on it"),
+                Ok(Sight::Stub(text)) => text,
+                Ok(Sight::Hidden | Sight::Absent) => "its configuration may not be read".to_owned(),
+                Err(error) => format!("its configuration was not read: {error}"),
+            }
+        } else {
+            "it carries no tag of castle".to_owned()
+        };
+        let node = entry.node.clone().unwrap_or_default();
+        Machine {
+            id,
+            power: power_in(power, &node, id),
+            host: node,
+            name: entry.name.clone().unwrap_or_default(),
+            standing: Standing::Foreign(why),
+            uuid: None,
+            cores: u32::try_from(entry.maxcpu.unwrap_or(0)).unwrap_or(u32::MAX),
+            memory: ByteSize::bytes(entry.maxmem.unwrap_or(0)),
+            disk: entry.maxdisk.filter(|bytes| *bytes > 0).map(ByteSize::bytes),
+            lock: entry.lock.clone(),
+            protected: false,
+            dying: false,
+        }
+    }
+
+    async fn host_states(&self, declared: &BTreeSet<&str>, nodes: &[Resource]) -> BTreeMap<String, HostState> {
+        let known = declared.iter().filter_map(|host| Some((*host, node_of(nodes, host)?)));
+        stream::iter(known)
+            .map(|(host, entry)| async move {
+                let online = is_online(entry);
+                let live = if online { self.node_status(host).await.ok() } else { None };
+                let memory = live.map(|status| status.memory).unwrap_or_default();
+                // The membership list carries older figures; better than none.
+                let state = HostState {
+                    online,
+                    memory_total: ByteSize::bytes(memory.total.or(entry.maxmem).unwrap_or(0)),
+                    memory_used: ByteSize::bytes(memory.used.or(entry.mem).unwrap_or(0)),
+                };
+                (host.to_owned(), state)
+            })
+            .buffered(READS_AT_ONCE)
+            .collect()
+            .await
+    }
+
+    async fn node_status(&self, host: &str) -> Result<NodeStatus> {
+        self.client.get(&["nodes", host, "status"], &[]).await
+    }
+
+    /// The power states, asked from each declared host that is up and carries
+    /// machines. `/cluster/resources` tells them ten seconds late.
+    async fn power_lists(&self, declared: &BTreeSet<&str>, listed: &[Resource], nodes: &[Resource]) -> PowerByNode {
+        let carries = |host: &str| listed.iter().any(|entry| entry.node.as_deref() == Some(host));
+        let asked = declared.iter().filter(|host| carries(host) && node_of(nodes, host).is_some_and(is_online));
+        let answers: Vec<(String, Result<Vec<Guest>>)> = stream::iter(asked)
+            .map(|host| async move { ((*host).to_owned(), self.client.get(&["nodes", host, "qemu"], &[]).await) })
+            .buffered(READS_AT_ONCE)
+            .collect()
+            .await;
+        answers
+            .into_iter()
+            .filter_map(|(host, answer)| {
+                let guests = answer.ok()?;
+                Some((host, guests.iter().filter_map(|guest| Some((guest.vmid?, power_of(guest)))).collect()))
+            })
+            .collect()
+    }
+}
+
+fn told(sight: Result<Sight>, id: MachineId, host: &str, power: &PowerByNode) -> Slot {
+    match sight {
+        Ok(sight) => {
+            let state = match &sight {
+                Sight::Seen(seen) => power_in(power, &seen.node, id),
+                _ => Power::Unknown,
+            };
+            slot_of(sight, id, host, state)
+        }
+        Err(error) => Slot::Unknown(castle_core::Error::from(error).chain()),
+    }
+}
+
+fn power_in(power: &PowerByNode, node: &str, id: MachineId) -> Power {
+    power.get(node).and_then(|states| states.get(&u64::from(id.get()))).copied().unwrap_or(Power::Unknown)
+}
+
+fn node_of<'a>(nodes: &'a [Resource], host: &str) -> Option<&'a Resource> {
+    nodes.iter().find(|entry| entry.node.as_deref() == Some(host))
+}
+
+fn is_online(entry: &Resource) -> bool {
+    entry.status.as_deref() == Some("online")
+}

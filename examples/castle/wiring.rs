@@ -1,0 +1,175 @@
+//! The composition root: the only place of this program that names concrete
+//! backends.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use castle_core::options::SecretsAccess;
+use castle_core::{
+    Castle, Clock, Env, Error, ErrorKind, Options, OsEntropy, Pace, Project, Result, SecretStore, Waiver,
+};
+use castle_gitops::FileSecrets;
+use castle_lab::{Lab, runtime};
+use castle_proxmox::ProxmoxProvider;
+use castle_talos::TalosIdentity;
+
+use crate::Exit;
+use crate::arguments::{Arguments, Verb};
+use crate::output::Output;
+use crate::verbs;
+
+/// A castle and what surrounds it.
+pub struct Home {
+    /// The castle.
+    pub castle: Castle,
+    /// Whether everything can be thrown away.
+    pub is_lab: bool,
+    /// The embedded lab, if the home is one.
+    pub lab: Option<Arc<Lab>>,
+    /// Where it is, in words.
+    pub place: String,
+}
+
+/// Finds and reads the project's castle.yaml.
+pub fn load(arguments: &Arguments, output: &Output) -> std::result::Result<Project, Exit> {
+    let usage = |error: Error| {
+        output.early_failure(arguments.verb.name(), &error);
+        Exit::Usage
+    };
+    let folder = find(arguments.project.as_deref()).map_err(usage)?;
+    let path = folder.join("castle.yaml");
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        usage(
+            Error::new(ErrorKind::NotFound, format!("{} cannot be read", path.display()))
+                .hint("`--project DIR` names the folder that holds castle.yaml")
+                .caused_by(error),
+        )
+    })?;
+    Project::parse(&text, castle_talos::image).map_err(|problems| {
+        output.invalid_document(arguments.verb.name(), &path, &text, &problems);
+        Exit::Usage
+    })
+}
+
+fn find(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(folder) = given {
+        return Ok(folder.to_owned());
+    }
+    let here = std::env::current_dir()
+        .map_err(|error| Error::new(ErrorKind::NotFound, "there is no current folder").caused_by(error))?;
+    here.ancestors().find(|folder| folder.join("castle.yaml").is_file()).map(Path::to_owned).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "no castle.yaml here or in a folder above")
+            .hint("`--project DIR` names the folder that holds it")
+    })
+}
+
+/// Builds the home that the arguments ask for and runs the verb in it.
+pub fn with_home(arguments: &Arguments, project: &Project, output: &Output) -> Exit {
+    if arguments.lab || matches!(arguments.verb, Verb::Demo) {
+        let pace = arguments.pace.unwrap_or(Pace::Virtual);
+        let job = || async move {
+            match embedded(arguments, project, pace).await {
+                Ok(home) => verbs::run(arguments, &home, output).await,
+                Err(error) => output.early_failure(arguments.verb.name(), &error),
+            }
+        };
+        return if pace == Pace::Virtual { runtime::run_virtual(job) } else { runtime::run_scaled(job) };
+    }
+    let Some(file) = &arguments.endpoints else {
+        let error = Error::new(ErrorKind::InvalidSpec, "it is not said where to work")
+            .hint("`--lab` for the embedded lab, `--endpoints FILE` for a house or a served lab");
+        return output.early_failure(arguments.verb.name(), &error);
+    };
+    runtime::run_scaled(|| async move {
+        match remote(arguments, project, file) {
+            Ok(home) => verbs::run(arguments, &home, output).await,
+            Err(error) => output.early_failure(arguments.verb.name(), &error),
+        }
+    })
+}
+
+async fn embedded(arguments: &Arguments, project: &Project, pace: Pace) -> Result<Home> {
+    let lab = Arc::new(Lab::builder(project).seed(arguments.seed).pace(pace).start().await?);
+    let run = lab.new_run();
+    let castle =
+        open(project, &lab.options(run)?, lab.env(run), Some(lab.secrets(run)), arguments.verb.choices().waive_ownership)?;
+    let place = format!("the lab ({pace} time, seed {})", arguments.seed);
+    Ok(Home { castle, is_lab: true, lab: Some(lab), place })
+}
+
+fn remote(arguments: &Arguments, project: &Project, file: &Path) -> Result<Home> {
+    let options = read_options(file)?;
+    if options.pace == Pace::Virtual {
+        return Err(Error::new(ErrorKind::InvalidSpec, "endpoints cannot run in virtual time: another process keeps its own")
+            .with("file", file.display())
+            .hint("serve the lab with `--pace 60x`, or use `--lab`"));
+    }
+    let pace = arguments.pace.unwrap_or(options.pace);
+    let env = Env { clock: Clock::new(pace), entropy: Arc::new(OsEntropy) };
+    let castle = open(project, &options, env, None, arguments.verb.choices().waive_ownership)?;
+    Ok(Home { castle, is_lab: options.lab, lab: None, place: file.display().to_string() })
+}
+
+/// Reads an option document; paths in it are relative to its own folder.
+pub fn read_options(file: &Path) -> Result<Options> {
+    let unreadable = |error: std::io::Error| {
+        Error::new(ErrorKind::NotFound, format!("{} cannot be read", file.display())).caused_by(error)
+    };
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    let base = file.parent().unwrap_or(Path::new("."));
+    Options::parse(&text, base, &Sources).map_err(|problems| {
+        let told: Vec<String> = problems
+            .iter()
+            .map(|problem| match problem.span {
+                Some(span) => format!("line {}: {problem}", span.line),
+                None => problem.to_string(),
+            })
+            .collect();
+        let error = Error::new(ErrorKind::InvalidSpec, format!("{}: {}", file.display(), told.join("; ")));
+        match problems.into_iter().find_map(|problem| problem.hint) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    })
+}
+
+/// Files and environment, as a command line may read them.
+struct Sources;
+
+impl castle_core::options::Sources for Sources {
+    fn file(&self, path: &Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// Puts a castle together from an option document.
+pub fn open(
+    project: &Project,
+    options: &Options,
+    env: Env,
+    memory: Option<Arc<dyn SecretStore>>,
+    waivers: Vec<Waiver>,
+) -> Result<Castle> {
+    let missing = |what: &str, hint: &str| Err(Error::new(ErrorKind::InvalidSpec, what).hint(hint));
+    let Some(access) = &options.proxmox else {
+        return missing("the option document names no Proxmox VE", "add `proxmox: {url: .., token_file: .., ca_file: ..}`");
+    };
+    let secrets: Arc<dyn SecretStore> = match (&options.secrets, memory) {
+        (SecretsAccess::Files(folder), _) => Arc::new(FileSecrets::open(folder)?),
+        (SecretsAccess::Memory, Some(store)) => store,
+        (SecretsAccess::Memory, None) => {
+            return missing("secrets in memory would be lost with this process", "add `secrets: {files: DIR}`");
+        }
+    };
+    Castle::builder(project.clone())
+        .machines(Arc::new(ProxmoxProvider::connect(access, options, &env)?))
+        .secrets(secrets)
+        .identity(Arc::new(TalosIdentity))
+        .env(env)
+        .waivers(waivers)
+        .build()
+}

@@ -1,0 +1,114 @@
+//! `bench machines`: what castle adds to the time that the house itself needs,
+//! and what a look at a large house costs.
+#![allow(clippy::disallowed_methods)] // benchmarks measure the machine's own time
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use castle_core::{Context, Goal, LostLife, Pace, Project, RunOptions};
+use castle_lab::ideal::machines_ideal;
+use castle_lab::journal::Journal;
+use castle_lab::{Lab, World, runtime};
+
+use crate::rig::{Honest, Visit, open, project};
+
+/// A declaration of one control plane and `machines - 1` workers on one host.
+fn cluster_of(machines: u32, imports: u32) -> Project {
+    let mut text = format!(
+        "apiVersion: castle/v1alpha1\nproject: bench\nplatform: proxmox\n\
+         cluster: {{name: bench, talos: v1.13.9, kubernetes: v1.36.3, contract: \"1.13\"}}\n\
+         image: {{extensions: [], storage: local}}\n\
+         network: {{subnet: 10.20.0.0/16, gateway: 10.20.0.1, dns: [10.20.0.1], bridge: vmbr0}}\n\
+         hosts: {{pve: {{memory: {}GiB, reserve: 4GiB}}}}\n\
+         defaults: {{pool: bench, storage: local-lvm, cores: 2, memory: 2GiB, disk: 10GiB}}\n\
+         limits: {{imports_per_storage: {imports}}}\ncontrol_planes:\n",
+        machines * 3 + 16
+    );
+    for number in 0..machines {
+        if number == 1 {
+            text.push_str("workers:\n");
+        }
+        let address = format!("10.20.{}.{}", 1 + number / 200, 1 + number % 200);
+        let _ = writeln!(text, "  - {{name: bench-{number:03}, vmid: {}, address: {address}, host: pve}}", 4000 + number);
+    }
+    project(&text)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints the figures.
+pub fn machines() {
+    overhead();
+    for machines in [5, 100, 500] {
+        look(machines);
+    }
+}
+
+/// Five machines at the machine's own pace.
+fn overhead() {
+    let project = cluster_of(5, 5);
+    for seed in 1..=3 {
+        let ideal = machines_ideal(&project, &World::home(&project, seed)).create.as_secs_f64();
+        let project = &project;
+        let journal = Journal::new();
+        let kept = journal.clone();
+        let (took, requests) = runtime::run_scaled(|| async move {
+            let lab = Lab::builder(project).seed(seed).pace(Pace::Real).journal(kept).start().await.expect("a lab");
+            let castle = open(project, &lab, lab.new_run(), &Honest);
+            let report = castle.run(Goal::Create, RunOptions::default()).await;
+            assert!(report.error.is_none(), "{:?}", report.error);
+            (report.took.as_secs_f64(), report.requests["proxmox"])
+        });
+        let polls = journal.entries().iter().filter(|entry| !entry.write && entry.kind.contains("tasks")).count();
+        let each = (requests.read + requests.write) as f64 - polls as f64;
+        println!(
+            "bench machines machines=5 pace=real seed={seed} ideal_s={ideal:.3} took_s={took:.3} overhead_s={:.3} \
+             overhead_pct={:.1} requests={} writes={} shared_polls={polls} requests_each_without_polls={:.1}",
+            took - ideal,
+            (took / ideal - 1.0) * 100.0,
+            requests.read + requests.write,
+            requests.write,
+            each / 5.0,
+        );
+    }
+}
+
+/// A plan that finds nothing to do, with every configuration read.
+fn look(machines: u32) {
+    let project = cluster_of(machines, machines);
+    let left = Visit::new(&project, Goal::Create).go();
+    assert!(left.is_ok(), "{}", left.why());
+    let mut world = left.world;
+    world.request_latency = false;
+    let project = &project;
+    let journal = Journal::new();
+    let kept = journal.clone();
+    let times = runtime::run_scaled(|| async move {
+        let lab = Lab::builder(project).pace(Pace::Real).world(world).journal(kept).start().await.expect("a lab");
+        let castle = open(project, &lab, lab.new_run(), &Honest);
+        let cx = Context::new(castle.env().clone());
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            let began = Instant::now();
+            let plan = castle.plan(&cx, Goal::Create, LostLife::Ask).await.expect("a plan");
+            times.push(began.elapsed());
+            assert!(plan.is_done(), "{plan}");
+        }
+        times
+    });
+    let entries = journal.entries();
+    let rounds = times.len();
+    let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
+    let milliseconds = |time: &Duration| time.as_secs_f64() * 1000.0;
+    println!(
+        "bench no-op-plan machines={machines} median_ms={:.1} first_ms={:.1} requests={} bytes={} bytes_each={}",
+        median(times.iter().map(milliseconds).collect()),
+        milliseconds(&times[0]),
+        entries.len() / rounds,
+        bytes / rounds as u64,
+        bytes / rounds as u64 / u64::from(machines),
+    );
+}

@@ -1,0 +1,203 @@
+//! `proof power-cut/machines`: the power is cut at every interesting request,
+//! and a new engine in an empty folder finishes the job.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use castle_core::{Error, ErrorKind, Goal, Meter, Project, Result, SecretBytes, SecretKey, SecretStore};
+use castle_lab::World;
+use castle_lab::faults::{Fault, FaultEffect};
+use castle_lab::journal::Entry;
+
+use crate::rig::{Honest, Left, Meddler, Visit, blue};
+use crate::{Depth, Proof};
+
+/// A place to cut: the n-th request of a run, before or after its effect.
+type Cut = (u64, bool);
+
+/// Before and after the effect of every write; before the first read of each
+/// kind; and once in each polling phase, that is in the middle of the reads of
+/// one kind that stand together between two writes.
+fn places(entries: &[Entry]) -> Vec<Cut> {
+    let mut places = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    let mut phase: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let end_phase = |phase: &mut BTreeMap<&str, Vec<u64>>, places: &mut Vec<Cut>| {
+        for polls in std::mem::take(phase).into_values().filter(|polls| polls.len() > 2) {
+            places.push((polls[polls.len() / 2], false));
+        }
+    };
+    for entry in entries {
+        if entry.write {
+            end_phase(&mut phase, &mut places);
+            places.extend([(entry.index, false), (entry.index, true)]);
+        } else {
+            if seen.insert((entry.backend.as_str(), entry.kind.as_str())) {
+                places.push((entry.index, false));
+            }
+            phase.entry(&entry.kind).or_default().push(entry.index);
+        }
+    }
+    end_phase(&mut phase, &mut places);
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+fn fault((index, after): Cut) -> Fault {
+    Fault { index: Some(index), ..Fault::of(FaultEffect::Cut { after }) }
+}
+
+#[derive(Default)]
+struct Tally {
+    cuts: usize,
+    converged: usize,
+    stuck: Vec<String>,
+    leaked: Vec<String>,
+    duplicated: Vec<String>,
+    foreign: Vec<String>,
+}
+
+impl Tally {
+    /// Cuts at each of `cuts` in turn, each time with a new engine, then lets the
+    /// last engine finish, and looks at what is there.
+    fn sweep(&mut self, project: &Project, goal: Goal, start: Option<&World>, cuts: &[Cut], meddler: &dyn Meddler) {
+        let name = format!("{goal} cut at {cuts:?}");
+        self.cuts += 1;
+        let mut world = start.cloned();
+        for &cut in cuts {
+            let visit = Visit { world: world.take(), ..Visit::new(project, goal) };
+            world = Some(visit.with(fault(cut)).meddled(meddler).go().world);
+        }
+        let visit = Visit { world, ..Visit::new(project, goal) };
+        let end = visit.meddled(meddler).go();
+        let again = Visit::new(project, goal).to(end.world.clone()).meddled(meddler).go();
+        self.judge(&name, project, goal, start, end, &again);
+    }
+
+    fn judge(&mut self, name: &str, project: &Project, goal: Goal, start: Option<&World>, end: Left, again: &Left) {
+        let mut world = end.world.clone();
+        world.settle();
+        let vms = &world.proxmox.vms;
+        let as_wanted = project.machines.iter().all(|spec| match (goal, vms.get(&spec.id.get())) {
+            (Goal::Create, Some(vm)) => vm.is_running() && vm.lock().is_none(),
+            (Goal::Destroy, None) => true,
+            _ => false,
+        });
+        if end.is_ok() && as_wanted && again.is_ok() && again.writes() == 0 {
+            self.converged += 1;
+        } else {
+            let machines: Vec<_> = vms.keys().collect();
+            self.stuck.push(format!("{name}: {}; machines {machines:?}; again: {} writes, {}", end.why(), again.writes(), again.why()));
+        }
+        self.leaked.extend(world.leftovers().into_iter().map(|what| format!("{name}: {what}")));
+        let secrets = world.ledger.secrets.0.len();
+        // The project key, the bundle, and the facts: began, complete, and ended.
+        let most = if goal == Goal::Create { 4 } else { 5 };
+        if secrets > most {
+            self.leaked.push(format!("{name}: {secrets} secrets instead of {most}"));
+        }
+        let births = |world: &World| world.proxmox.tasks.iter().filter(|task| task.kind == "qmcreate").count();
+        let wanted = project.machines.len();
+        if births(&world) != wanted.max(start.map_or(0, births)) {
+            self.duplicated.push(format!("{name}: {} creations for {wanted} machines", births(&world)));
+        }
+        self.foreign.extend(world.foreign_touches().into_iter().map(|what| format!("{name}: {what}")));
+        self.foreign.extend(world.violations().iter().map(|what| format!("{name}: {what}")));
+    }
+
+    fn has_failed(&self) -> bool {
+        self.converged < self.cuts || !self.leaked.is_empty() || !self.duplicated.is_empty() || !self.foreign.is_empty()
+    }
+}
+
+/// Cuts the power in create and destroy of `blue`.
+pub fn machines(depth: Depth) -> Proof {
+    let project = blue();
+    let mut tally = Tally::default();
+    let create = Visit::new(&project, Goal::Create).go();
+    assert!(create.is_ok(), "a create without faults succeeds: {}", create.why());
+    let created = places(&create.entries);
+    for &cut in spread(&created, depth, 1) {
+        tally.sweep(&project, Goal::Create, None, &[cut], &Honest);
+    }
+    let world = create.world;
+    let destroy = Visit::new(&project, Goal::Destroy).to(world.clone()).go();
+    assert!(destroy.is_ok(), "a destroy without faults succeeds: {}", destroy.why());
+    for &cut in spread(&places(&destroy.entries), depth, 1) {
+        tally.sweep(&project, Goal::Destroy, Some(&world), &[cut], &Honest);
+    }
+    // The second cut of a pair falls into the second engine's own requests, which
+    // differ with the first cut.
+    let mut pairs = 0;
+    for &first in spread(&created, depth, 6) {
+        let cut = Visit::new(&project, Goal::Create).with(fault(first)).go();
+        let second = Visit::new(&project, Goal::Create).to(cut.world).go();
+        for &second in spread(&places(&second.entries), depth, 6) {
+            tally.sweep(&project, Goal::Create, None, &[first, second], &Honest);
+            pairs += 1;
+        }
+    }
+    let mut unguarded = Tally::default();
+    for &cut in &created {
+        unguarded.sweep(&project, Goal::Create, None, &[cut], &Forgetful);
+    }
+    let mut proof = Proof::new("power-cut/machines");
+    proof.figure("cuts", tally.cuts).figure("pairs", pairs).figure("converged", tally.converged);
+    if tally.converged < tally.cuts {
+        for stuck in &tally.stuck {
+            proof.fail(stuck.clone());
+        }
+    }
+    proof.none("leaked", &tally.leaked).none("duplicated", &tally.duplicated).none("foreign", &tally.foreign);
+    proof.refuted("the bundle of a life is stored before it is used", unguarded.has_failed());
+    proof
+}
+
+/// All of them, or every n-th.
+fn spread<T>(all: &[T], depth: Depth, quick_step: usize) -> impl Iterator<Item = &T> {
+    all.iter().step_by(if depth == Depth::Full { 1 } else { quick_step })
+}
+
+/// Takes the guard away that makes a birth resumable: it accepts bundles and
+/// does not keep them.
+struct Forgetful;
+
+impl Meddler for Forgetful {
+    fn secrets(&self, real: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
+        Arc::new(ForgetfulStore(real))
+    }
+}
+
+#[derive(Debug)]
+struct ForgetfulStore(Arc<dyn SecretStore>);
+
+#[async_trait]
+impl SecretStore for ForgetfulStore {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn meter(&self) -> &Meter {
+        self.0.meter()
+    }
+    async fn get(&self, key: &SecretKey) -> Result<Option<SecretBytes>> {
+        self.0.get(key).await
+    }
+    async fn create(&self, key: &SecretKey, value: &SecretBytes) -> Result<()> {
+        if key.as_str().ends_with("/talos/1") {
+            return Ok(());
+        }
+        self.0.create(key, value).await
+    }
+    async fn put(&self, key: &SecretKey, value: &SecretBytes) -> Result<bool> {
+        self.0.put(key, value).await
+    }
+    async fn list(&self, prefix: &str) -> Result<Vec<SecretKey>> {
+        self.0.list(prefix).await
+    }
+    async fn delete(&self, _: &SecretKey) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "castle deletes no secret here"))
+    }
+}
+

@@ -1,0 +1,121 @@
+//! The proofs and the benchmarks: a program that prints one line for each,
+//! `proof NAME key=value ..` or `bench NAME key=value ..`, and ends with 1 if a
+//! proof fails.
+//!
+//! Every proof runs a second time with one of its guards removed and must fail
+//! then: `refuted=yes`. A proof that cannot fail proves nothing.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod cuts;
+mod determinism;
+mod ideal;
+mod journal;
+mod ownership;
+mod rig;
+
+use std::process::ExitCode;
+
+/// How thoroughly to prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// A spread of the cases, for every change.
+    Quick,
+    /// All of them.
+    Full,
+}
+
+/// One proof's line.
+pub struct Proof {
+    name: &'static str,
+    figures: Vec<(&'static str, String)>,
+    failures: Vec<String>,
+}
+
+impl Proof {
+    /// A proof that has not failed yet.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, figures: Vec::new(), failures: Vec::new() }
+    }
+
+    /// Adds a figure.
+    pub fn figure(&mut self, key: &'static str, value: impl ToString) -> &mut Self {
+        self.figures.push((key, value.to_string()));
+        self
+    }
+
+    /// Adds a figure that must be zero, with what is behind it.
+    pub fn none(&mut self, key: &'static str, found: &[String]) -> &mut Self {
+        self.failures.extend(found.iter().map(|what| format!("{key}: {what}")));
+        self.figure(key, found.len())
+    }
+
+    /// Says whether the proof failed, as it must, when its guard was removed.
+    pub fn refuted(&mut self, guard: &str, failed: bool) -> &mut Self {
+        if !failed {
+            self.failures.push(format!("it also passes without its guard: {guard}"));
+        }
+        self.figure("refuted", if failed { "yes" } else { "no" })
+    }
+
+    /// Notes a failure.
+    pub fn fail(&mut self, what: impl Into<String>) {
+        self.failures.push(what.into());
+    }
+
+    fn print(&self) -> bool {
+        let figures: Vec<_> = self.figures.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        println!("proof {} {}", self.name, figures.join(" "));
+        for failure in self.failures.iter().take(20) {
+            eprintln!("  {failure}");
+        }
+        if self.failures.len() > 20 {
+            eprintln!("  and {} more", self.failures.len() - 20);
+        }
+        self.failures.is_empty()
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let depth = if arguments.iter().any(|argument| argument == "--quick") { Depth::Quick } else { Depth::Full };
+    let name = arguments.first().map_or("all", String::as_str);
+    let wanted = |proof: &str| name == "all" || name == proof;
+    match name {
+        "bench" => {
+            bench::machines();
+            return ExitCode::SUCCESS;
+        }
+        // The second process of the determinism proof.
+        "digests" => {
+            determinism::print_digests(&arguments[1..]);
+            return ExitCode::SUCCESS;
+        }
+        // What the schema witness reads.
+        "journal" => {
+            journal::print();
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    let (mut passed, mut failed) = (0, 0);
+    let mut count = |proof: Proof| if proof.print() { passed += 1 } else { failed += 1 };
+    if wanted("power-cut/machines") {
+        count(cuts::machines(depth));
+    }
+    if wanted("ownership") {
+        count(ownership::prove());
+    }
+    if wanted("determinism") {
+        count(determinism::prove(depth));
+    }
+    if wanted("ideal") {
+        count(ideal::prove());
+    }
+    if passed + failed == 0 {
+        eprintln!("there is no proof `{name}`: power-cut/machines, ownership, determinism, ideal, all");
+        return ExitCode::from(64);
+    }
+    println!("proofs: {passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
