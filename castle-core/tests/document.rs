@@ -49,8 +49,10 @@ fn changed(changes: &[(&str, &str)]) -> String {
     })
 }
 
-/// Each case: what is changed in the good document, and all that is then said.
-const REFUSALS: &[(&str, &[(&str, &str)], &str)] = &[
+/// A name, what is changed in the good document, and all that is then said.
+type Refusal = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+const REFUSALS: &[Refusal] = &[
     (
         "a slip in a key",
         &[("gateway", "gatewya")],

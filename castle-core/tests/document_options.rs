@@ -90,7 +90,7 @@ fn what_is_rendered_reads_back() {
     let nothing = Options { proxmox: None, dial: DialMap::exclusive([]), ..house.clone() };
     for options in [lab, house, nothing] {
         let text = options.render();
-        let again = read(text.expose()).expect(text.expose());
+        let again = read(text.expose()).unwrap_or_else(|problems| panic!("{problems:?}"));
         let parts = |options: &Options| {
             let access = options.proxmox.clone();
             let access = access.map(|access| (access.url, access.token.expose().clone(), access.trust));

@@ -146,10 +146,13 @@ impl Floor {
         let place = arrival.place;
         match course {
             Course::Answer(reply) | Course::Status(reply) => {
-                if !reply.delay.is_zero() {
-                    // Real at every pace; `pending` never completes, so this only waits.
-                    self.clock.within_real(reply.delay, std::future::pending::<()>()).await;
+                self.sleep(reply.delay).await;
+                if !reply.penalty.is_zero() {
+                    // `pending` never completes, so this only waits.
+                    self.clock.within_real(reply.penalty, std::future::pending::<()>()).await;
                 }
+                let bytes = reply.body.len() as u64;
+                self.journal.amend(place, |entry| entry.bytes = bytes);
                 self.finish(call.run, place, reply.status, reply)
             }
             other => other,

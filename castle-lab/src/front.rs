@@ -47,10 +47,12 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
-    /// Waited before the answer, on top of the act's latency, in real time at
-    /// every pace: it is the protocol's own waiting (a 401 of Proxmox takes three
-    /// seconds), not work that the house does.
+    /// Waited before the answer, on top of the act's latency, in the lab's time:
+    /// the house is busy, for example with a lock.
     pub delay: Duration,
+    /// Waited before the answer in real time at every pace: the protocol itself
+    /// makes its client wait (a 401 of Proxmox takes three seconds).
+    pub penalty: Duration,
     /// Whether the connection ends after this answer.
     pub close: bool,
 }
@@ -59,7 +61,15 @@ impl Reply {
     /// An answer with a status and a body, and nothing else.
     #[must_use]
     pub fn new(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, reason: None, headers: Vec::new(), body: body.into(), delay: Duration::ZERO, close: false }
+        Self {
+            status,
+            reason: None,
+            headers: Vec::new(),
+            body: body.into(),
+            delay: Duration::ZERO,
+            penalty: Duration::ZERO,
+            close: false,
+        }
     }
 
     /// Sets the reason phrase.
@@ -76,10 +86,17 @@ impl Reply {
         self
     }
 
-    /// Waits before answering.
+    /// Waits before answering, in the lab's time.
     #[must_use]
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Makes the client wait, in real time.
+    #[must_use]
+    pub fn penalised(mut self, penalty: Duration) -> Self {
+        self.penalty = penalty;
         self
     }
 

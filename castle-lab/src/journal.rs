@@ -41,6 +41,8 @@ pub struct Entry {
     pub effect: bool,
     /// The status that was answered; `None` if no answer left the lab.
     pub status: Option<u16>,
+    /// The length of the answer's body.
+    pub bytes: u64,
     /// When the answer left, in the lab's time.
     pub finished: Option<Duration>,
     /// The fault that hit it.
@@ -153,6 +155,7 @@ impl Journal {
                 detail: act.detail.clone(),
                 effect: false,
                 status: None,
+                bytes: 0,
                 finished: None,
                 fault: None,
             });

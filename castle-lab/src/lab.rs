@@ -14,6 +14,7 @@ use crate::address::{self, Block};
 use crate::faults::{Fault, Faults};
 use crate::floor::Floor;
 use crate::front::Service;
+use crate::hypervisor::house::CASTLE_TOKEN;
 use crate::journal::Journal;
 use crate::pki::Pki;
 use crate::run::RunId;
@@ -24,8 +25,8 @@ use crate::world::World;
 /// The port of Proxmox VE's API.
 const PROXMOX_PORT: u16 = 8006;
 
-/// The API token that the house's administrator made for castle.
-const CASTLE_TOKEN: &str = "castle@pve!main";
+/// Each door has an address of the lab's block; the last is the sentinel's.
+const DOORS_MAX: usize = 253;
 
 /// A server of the simulated house: where the house has it, and what speaks
 /// there.
@@ -116,7 +117,7 @@ impl LabBuilder {
     /// [`ErrorKind::Unsupported`] for public ports in virtual time;
     /// [`ErrorKind::AddressInUse`] with address and port if one is taken;
     /// [`ErrorKind::InvalidSpec`] if the project's subnet leaves no address for
-    /// its hosts.
+    /// its hosts, or if there are more servers than addresses.
     pub async fn start(self) -> Result<Lab> {
         let Self { project, seed, pace, public, world, journal, faults, mut doors } = self;
         let block = if public { Some(Block::claim(pace)?) } else { None };
@@ -141,6 +142,12 @@ impl LabBuilder {
 
         if let Some(project) = &project {
             doors.splice(0..0, hypervisor_doors(project)?);
+        }
+        if doors.len() > DOORS_MAX {
+            return Err(Error::new(
+                ErrorKind::InvalidSpec,
+                format!("a house of {} servers; a lab has addresses for {DOORS_MAX}", doors.len()),
+            ));
         }
         let floor = Arc::new(Floor::new(clock, world, journal, faults));
         let mut servers = JoinSet::new();
@@ -419,9 +426,9 @@ fn hypervisor_doors(project: &Project) -> Result<Vec<Door>> {
             || network.dns.contains(address)
             || project.machines.iter().any(|machine| machine.nic.address == *address)
     };
-    let free = network.subnet.hosts().filter(|address| !is_taken(address));
-    // Hosts of a house stand at round low numbers, past the router's range.
-    let mut addresses = free.clone().skip(8).chain(free.take(8));
+    // Hosts of a house stand at low numbers, past the router's own.
+    let (low, high) = (network.subnet.hosts().take(9), network.subnet.hosts().skip(9));
+    let mut addresses = high.chain(low).filter(|address| !is_taken(address));
     let service = crate::server::proxmox();
     project
         .hosts

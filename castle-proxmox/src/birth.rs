@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use castle_core::{Birth, Context, ErrorKind, Machine, MachineSpec, Owner};
+use castle_core::{Birth, Context, ErrorKind, Machine, MachineSpec, Name, Owner};
 use reqwest::Method;
 
 use crate::config::{DYING, Tags, size_text};
@@ -52,7 +52,7 @@ impl ProxmoxProvider {
                 }
                 Some(Sight::Absent) | None => {}
             }
-            match self.create(cx, spec, birth, &mark).await {
+            match self.create(cx, owner, spec, birth, &mark).await {
                 Ok(()) => last = None,
                 Err(error) if error.refusal().is_some_and(Refusal::passes_by_itself) => {
                     cx.waiting(format!("a busy lock on {host}: {error}"));
@@ -80,12 +80,12 @@ impl ProxmoxProvider {
         }
     }
 
-    async fn create(&self, cx: &Context, spec: &MachineSpec, birth: &Birth, mark: &str) -> Result<()> {
+    async fn create(&self, cx: &Context, owner: &Owner, spec: &MachineSpec, birth: &Birth, mark: &str) -> Result<()> {
         let host = spec.host.as_str();
         let imports = self.host(host).imports(&spec.storage);
         cx.waiting(format!("room for one more import into {} on {host}", spec.storage));
         let _room = imports.acquire().await.expect("the semaphore is never closed");
-        let form = form(spec, birth, mark);
+        let form = form(owner.cluster(), spec, birth, mark);
         let upid = self.write(cx, host, Method::POST, &["nodes", host, "qemu"], &form).await?;
         match upid {
             Some(upid) => {
@@ -196,9 +196,9 @@ fn is_worth_a_look(error: &Error) -> bool {
 }
 
 /// The whole machine as one form: it exists with its mark or not at all.
-fn form(spec: &MachineSpec, birth: &Birth, mark: &str) -> Vec<(&'static str, String)> {
+fn form(cluster: &Name, spec: &MachineSpec, birth: &Birth, mark: &str) -> Vec<(&'static str, String)> {
     let MachineSpec { storage, image, nic, .. } = spec;
-    let tags = ["castle".to_owned(), cluster_tag(mark), format!("castle.r.{}", spec.role.short())];
+    let tags = ["castle".to_owned(), format!("castle.c.{cluster}"), format!("castle.r.{}", spec.role.short())];
     let vlan = nic.vlan.map(|tag| format!(",tag={tag}")).unwrap_or_default();
     let (ip, gw) = match nic.address {
         IpAddr::V4(_) => ("ip", "gw"),
@@ -240,8 +240,90 @@ fn form(spec: &MachineSpec, birth: &Birth, mark: &str) -> Vec<(&'static str, Str
     form
 }
 
-/// The tag that names the cluster, from the mark, which holds its name.
-fn cluster_tag(mark: &str) -> String {
-    let cluster = mark.split(' ').find_map(|word| word.strip_prefix("cluster=")).unwrap_or("unnamed");
-    format!("castle.c.{cluster}")
+#[cfg(test)]
+mod tests {
+    use castle_core::{ByteSize, ImageRef, MacAddress, MachineId, Nic, NodeRole};
+
+    use super::*;
+
+    fn spec() -> MachineSpec {
+        let (cluster, node): (Name, Name) = ("blue".parse().expect("a name"), "blue-cp-01".parse().expect("a name"));
+        MachineSpec {
+            role: NodeRole::ControlPlane,
+            id: MachineId::try_from(421).expect("in range"),
+            host: "pve".parse().expect("a name"),
+            pool: "castle".into(),
+            storage: "local-lvm".into(),
+            cores: 4,
+            memory: ByteSize::gib_of(8),
+            disk: ByteSize::gib_of(20),
+            nic: Nic {
+                address: "192.168.1.211".parse().expect("an address"),
+                subnet: "192.168.1.0/24".parse().expect("a subnet"),
+                gateway: "192.168.1.1".parse().expect("an address"),
+                dns: vec!["1.1.1.1".parse().expect("an address"), "9.9.9.9".parse().expect("an address")],
+                bridge: "vmbr0".into(),
+                vlan: None,
+                mac: MacAddress::of_node(&cluster, &node),
+            },
+            image: ImageRef { storage: "local".into(), file: "talos.qcow2".into(), url: "https://factory".into() },
+            node,
+        }
+    }
+
+    fn text(spec: &MachineSpec) -> String {
+        let birth = Birth::of("id", 1, &spec.node, 1);
+        let lines = form(&"blue".parse().expect("a name"), spec, &birth, "castle/1 ..");
+        lines.into_iter().map(|(key, value)| format!("{key}: {value}\n")).collect()
+    }
+
+    #[test]
+    fn a_machine_is_written_whole() {
+        let spec = spec();
+        let expected = format!(
+            "vmid: 421
+name: blue-cp-01
+description: castle/1 ..
+smbios1: uuid={}
+tags: castle;castle.c.blue;castle.r.cp
+pool: castle
+protection: 1
+onboot: 1
+ostype: l26
+machine: q35
+bios: ovmf
+cpu: host
+cores: 4
+memory: 8192
+balloon: 0
+agent: 0
+scsihw: virtio-scsi-pci
+efidisk0: local-lvm:1,efitype=4m,pre-enrolled-keys=0
+scsi0: local-lvm:0,import-from=local:import/talos.qcow2,discard=on
+ide2: local-lvm:cloudinit
+boot: order=scsi0
+serial0: socket
+net0: virtio={},bridge=vmbr0
+ipconfig0: ip=192.168.1.211/24,gw=192.168.1.1
+nameserver: 1.1.1.1 9.9.9.9
+",
+            Birth::uuid_of("id", 1, &spec.node, 1),
+            spec.nic.mac
+        );
+        assert_eq!(text(&spec), expected);
+    }
+
+    #[test]
+    fn a_vlan_and_the_newer_addresses_have_their_words() {
+        let mut spec = spec();
+        spec.nic.vlan = Some(20);
+        spec.nic.dns.clear();
+        spec.nic.address = "fd00::211".parse().expect("an address");
+        spec.nic.subnet = "fd00::/64".parse().expect("a subnet");
+        spec.nic.gateway = "fd00::1".parse().expect("an address");
+        let text = text(&spec);
+        assert!(text.contains(",bridge=vmbr0,tag=20\n"), "{text}");
+        assert!(text.contains("ipconfig0: ip6=fd00::211/64,gw6=fd00::1\n"), "{text}");
+        assert!(!text.contains("nameserver"), "{text}");
+    }
 }

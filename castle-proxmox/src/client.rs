@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use castle_core::options::{Options, ProxmoxAccess};
 use castle_core::{Clock, Meter, Pace};
+use futures::{StreamExt, stream};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -42,6 +43,11 @@ const READ_BACKOFF: Duration = Duration::from_millis(200);
 
 /// Parameters of a request, in the order they are sent.
 pub(crate) type Params<'a> = &'a [(&'a str, String)];
+
+/// Asks several questions, so many at once, and gives the answers in their order.
+pub(crate) async fn answers<F: Future>(at_once: usize, questions: Vec<F>) -> Vec<F::Output> {
+    stream::iter(questions).buffered(at_once).collect().await
+}
 
 /// One server, one token.
 pub(crate) struct Client {
@@ -203,10 +209,8 @@ impl Client {
         if status.is_informational() || status.is_success() || status.is_redirection() {
             return Err(Error::Malformed { request, why: format!("status {}", status.as_u16()) });
         }
-        let parsed: RefusalBody = body
-            .filter(|_| json)
-            .and_then(|body| serde_json::from_slice(&body).ok())
-            .unwrap_or_default();
+        let parsed: RefusalBody =
+            body.filter(|_| json).and_then(|body| serde_json::from_slice(&body).ok()).unwrap_or_default();
         // The reason phrase holds the first line only; the message holds all, but
         // exists only since Proxmox VE 8.4.
         let said = match (parsed.message.as_deref().map(str::trim), reason.as_deref().map(str::trim)) {
@@ -308,6 +312,32 @@ fn read_token(access: &ProxmoxAccess) -> Result<(HeaderValue, String)> {
     let mut authorization = HeaderValue::try_from(format!("PVEAPIToken={token}")).map_err(|_| bad())?;
     authorization.set_sensitive(true);
     Ok((authorization, id.to_owned()))
+}
+
+#[cfg(test)]
+impl Client {
+    /// A client of a plain server on this machine: for tests of single requests.
+    pub(crate) fn plain(server: &str, clock: Clock) -> Self {
+        let access = ProxmoxAccess {
+            url: server.to_owned(),
+            token: castle_core::Secret::new(format!("castle@pve!main={}", tests::CANARY)),
+            trust: castle_core::options::Trust::Fingerprints(vec![]),
+        };
+        let (authorization, token_id) = read_token(&access).expect("a token");
+        let base = Url::parse(server).expect("a URL");
+        assert_eq!(base.host_str(), Some("127.0.0.1"), "the token must not leave this machine unprotected");
+        let http = base_builder(None).build().expect("a client without TLS");
+        Self {
+            http,
+            shown: server.to_owned(),
+            base,
+            host: None,
+            authorization,
+            token_id,
+            clock,
+            meter: Meter::default(),
+        }
+    }
 }
 
 #[cfg(test)]

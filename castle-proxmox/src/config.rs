@@ -184,9 +184,7 @@ pub(crate) struct Tags(BTreeSet<String>);
 
 impl Tags {
     pub(crate) fn parse(text: &str) -> Self {
-        Self(
-            text.split([';', ',', ' ', '\0']).filter(|tag| !tag.is_empty()).map(str::to_lowercase).collect(),
-        )
+        Self(text.split([';', ',', ' ', '\0']).filter(|tag| !tag.is_empty()).map(str::to_lowercase).collect())
     }
 
     pub(crate) fn of<I: IntoIterator<Item = String>>(tags: I) -> Self {
@@ -279,7 +277,9 @@ mod tests {
 
     #[test]
     fn sizes_read_as_they_print() {
-        for (text, bytes) in [("40G", 40 << 30), ("1246M", 1246 << 20), ("528K", 528 << 10), ("1T", 1 << 40), ("512", 512)] {
+        for (text, bytes) in
+            [("40G", 40 << 30), ("1246M", 1246 << 20), ("528K", 528 << 10), ("1T", 1 << 40), ("512", 512)]
+        {
             assert_eq!(size(text), Some(ByteSize::bytes(bytes)), "{text}");
         }
         assert_eq!(size("1.5G"), Some(ByteSize::bytes(3 << 29)));

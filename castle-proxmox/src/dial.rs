@@ -56,10 +56,9 @@ impl Target {
         match literal {
             Some(ip) => {
                 let declared = SocketAddr::new(ip, port);
-                let real = map.resolve(declared).map_err(|why| Error::NotDialled {
-                    url: shown.clone(),
-                    source: std::sync::Arc::new(why),
-                })?;
+                let real = map
+                    .resolve(declared)
+                    .map_err(|why| Error::NotDialled { url: shown.clone(), source: std::sync::Arc::new(why) })?;
                 if real != declared {
                     header = Some(authority(&host, port)?);
                     // Neither can fail: an https URL takes any address and port.
@@ -126,9 +125,14 @@ mod tests {
             &direct,
             "https://192.168.1.10:8006 by https://192.168.1.10:8006/ host false resolved false",
         );
-        check("https://[fd00::1]:8006/", &direct, "https://[fd00::1]:8006 by https://[fd00::1]:8006/ host false resolved false");
+        check(
+            "https://[fd00::1]:8006/",
+            &direct,
+            "https://[fd00::1]:8006 by https://[fd00::1]:8006/ host false resolved false",
+        );
         check("https://pve.home:8006", &direct, "https://pve.home:8006 by https://pve.home/ host true resolved true");
-        let map = DialMap::exclusive([("192.168.1.10:8006".parse().expect("addr"), "127.0.0.1:4000".parse().expect("addr"))]);
+        let map =
+            DialMap::exclusive([("192.168.1.10:8006".parse().expect("addr"), "127.0.0.1:4000".parse().expect("addr"))]);
         check(
             "https://192.168.1.10:8006",
             &map,

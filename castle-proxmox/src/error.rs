@@ -198,7 +198,9 @@ impl From<Error> for castle_core::Error {
         };
         let mut out = Self::new(kind, message);
         match &error {
-            Error::Refused { request, .. } | Error::Malformed { request, .. } | Error::OutcomeUnknown { request, .. } => {
+            Error::Refused { request, .. }
+            | Error::Malformed { request, .. }
+            | Error::OutcomeUnknown { request, .. } => {
                 out = out.with("request", request);
             }
             Error::TaskFailed { node, upid, .. } | Error::TaskLost { node, upid } => {

@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use castle_core::{
     ByteSize, Context, HostState, Inventory, Machine, MachineId, MachineSpec, Owner, Power, Slot, Standing,
 };
-use futures::StreamExt;
-use futures::stream;
 
 use crate::Result;
+use crate::client::answers;
 use crate::config::Tags;
 use crate::machines::{Sight, entry_of, slot_of};
 use crate::provider::ProxmoxProvider;
 use crate::watch::power_of;
-use crate::wire::{Guest, NodeStatus, Resource};
+use crate::wire::{Guest, NodeMemory, NodeStatus, Resource};
 
 /// Reads in flight at once. More gain nothing: a host has three workers.
 const READS_AT_ONCE: usize = 8;
@@ -37,8 +36,7 @@ impl ProxmoxProvider {
         let (hosts, power) =
             futures::join!(self.host_states(&declared, &nodes), self.power_lists(&declared, &listed, &nodes));
 
-        let mut reserved: BTreeMap<MachineId, &str> =
-            specs.iter().map(|spec| (spec.id, spec.host.as_str())).collect();
+        let mut reserved: BTreeMap<MachineId, &str> = specs.iter().map(|spec| (spec.id, spec.host.as_str())).collect();
         if let Some(first) = declared.first() {
             for id in owner.reserved() {
                 reserved.entry(*id).or_insert(first);
@@ -49,11 +47,8 @@ impl ProxmoxProvider {
             let id = MachineId::try_from(u32::try_from(entry.vmid?).ok()?).ok()?;
             (!reserved.contains_key(&id)).then_some((id, entry))
         });
-        let others = stream::iter(strangers)
-            .map(|(id, entry)| self.other(owner, id, entry, &power))
-            .buffered(READS_AT_ONCE)
-            .collect()
-            .await;
+        let others = strangers.map(|(id, entry)| self.other(owner, id, entry, &power)).collect();
+        let others = answers(READS_AT_ONCE, others).await;
         Ok(Inventory { slots, others, hosts })
     }
 
@@ -68,43 +63,37 @@ impl ProxmoxProvider {
         listed: &[Resource],
         power: &PowerByNode,
     ) -> Result<BTreeMap<MachineId, Slot>> {
-        let seen = reserved.iter().filter_map(|(id, host)| Some((*id, *host, entry_of(listed, *id)?)));
-        let mut slots: BTreeMap<MachineId, Slot> = stream::iter(seen)
-            .map(|(id, host, entry)| async move {
-                let sight = self.listed(owner, id, entry).await;
-                (id, told(sight, id, host, power))
-            })
-            .buffered(READS_AT_ONCE)
-            .collect()
-            .await;
+        let seen: Vec<(MachineId, &str, &Resource)> =
+            reserved.iter().filter_map(|(id, host)| Some((*id, *host, entry_of(listed, *id)?))).collect();
+        let sights = answers(READS_AT_ONCE, seen.iter().map(|(id, _, entry)| self.listed(owner, *id, entry)).collect());
+        let told = |(id, host): (MachineId, &str), sight| (id, told(sight, id, host, power));
+        let mut slots: BTreeMap<MachineId, Slot> =
+            seen.iter().zip(sights.await).map(|((id, host, _), sight)| told((*id, host), sight)).collect();
 
         let unlisted: Vec<(MachineId, &str)> =
             reserved.iter().map(|(id, host)| (*id, *host)).filter(|(id, _)| !slots.contains_key(id)).collect();
         if unlisted.is_empty() {
             return Ok(slots);
         }
-        let asked: Vec<_> = stream::iter(unlisted)
-            .map(|(id, host)| async move { (id, host, self.is_taken(id).await) })
-            .buffered(READS_AT_ONCE)
-            .collect()
-            .await;
+        let taken = answers(READS_AT_ONCE, unlisted.iter().map(|(id, _)| self.is_taken(*id)).collect()).await;
         // Only a list that was read after the numbers were said to be free can
         // prove that nothing was on its way.
         let after = self.list_machines().await?;
-        let after = &after;
-        let rest: Vec<_> = stream::iter(asked)
-            .map(|(id, host, taken)| async move {
-                let sight = match taken {
-                    Ok(taken) => self.resolve(owner, id, host, taken, after).await,
-                    Err(error) => Err(error),
-                };
-                (id, told(sight, id, host, power))
-            })
-            .buffered(READS_AT_ONCE)
-            .collect()
-            .await;
-        slots.extend(rest);
+        let rest = unlisted.iter().zip(taken).map(|((id, host), taken)| self.decide(owner, *id, host, taken, &after));
+        let sights = answers(READS_AT_ONCE, rest.collect()).await;
+        slots.extend(unlisted.iter().zip(sights).map(|(place, sight)| told(*place, sight)));
         Ok(slots)
+    }
+
+    async fn decide(
+        &self,
+        owner: &Owner,
+        id: MachineId,
+        host: &str,
+        taken: Result<bool>,
+        after: &[Resource],
+    ) -> Result<Sight> {
+        self.resolve(owner, id, host, taken?, after).await
     }
 
     /// A machine outside of the reserved numbers. Its configuration is read only
@@ -141,22 +130,26 @@ impl ProxmoxProvider {
 
     async fn host_states(&self, declared: &BTreeSet<&str>, nodes: &[Resource]) -> BTreeMap<String, HostState> {
         let known = declared.iter().filter_map(|host| Some((*host, node_of(nodes, host)?)));
-        stream::iter(known)
-            .map(|(host, entry)| async move {
-                let online = is_online(entry);
-                let live = if online { self.node_status(host).await.ok() } else { None };
-                let memory = live.map(|status| status.memory).unwrap_or_default();
+        let states = known.map(|(host, entry)| self.host_state(host, entry)).collect();
+        answers(READS_AT_ONCE, states).await.into_iter().collect()
+    }
+
+    async fn host_state(&self, host: &str, entry: &Resource) -> (String, HostState) {
+        let online = is_online(entry);
+        let mut memory = NodeMemory::default();
+        if online {
+            match self.node_status(host).await {
+                Ok(status) => memory = status.memory,
                 // The membership list carries older figures; better than none.
-                let state = HostState {
-                    online,
-                    memory_total: ByteSize::bytes(memory.total.or(entry.maxmem).unwrap_or(0)),
-                    memory_used: ByteSize::bytes(memory.used.or(entry.mem).unwrap_or(0)),
-                };
-                (host.to_owned(), state)
-            })
-            .buffered(READS_AT_ONCE)
-            .collect()
-            .await
+                Err(error) => tracing::debug!(%error, host, "the live figures are missing"),
+            }
+        }
+        let state = HostState {
+            online,
+            memory_total: ByteSize::bytes(memory.total.or(entry.maxmem).unwrap_or(0)),
+            memory_used: ByteSize::bytes(memory.used.or(entry.mem).unwrap_or(0)),
+        };
+        (host.to_owned(), state)
     }
 
     async fn node_status(&self, host: &str) -> Result<NodeStatus> {
@@ -167,19 +160,26 @@ impl ProxmoxProvider {
     /// machines. `/cluster/resources` tells them ten seconds late.
     async fn power_lists(&self, declared: &BTreeSet<&str>, listed: &[Resource], nodes: &[Resource]) -> PowerByNode {
         let carries = |host: &str| listed.iter().any(|entry| entry.node.as_deref() == Some(host));
-        let asked = declared.iter().filter(|host| carries(host) && node_of(nodes, host).is_some_and(is_online));
-        let answers: Vec<(String, Result<Vec<Guest>>)> = stream::iter(asked)
-            .map(|host| async move { ((*host).to_owned(), self.client.get(&["nodes", host, "qemu"], &[]).await) })
-            .buffered(READS_AT_ONCE)
-            .collect()
-            .await;
-        answers
-            .into_iter()
-            .filter_map(|(host, answer)| {
-                let guests = answer.ok()?;
-                Some((host, guests.iter().filter_map(|guest| Some((guest.vmid?, power_of(guest)))).collect()))
+        let asked: Vec<&str> = declared
+            .iter()
+            .copied()
+            .filter(|host| carries(host) && node_of(nodes, host).is_some_and(is_online))
+            .collect();
+        let lists = answers(READS_AT_ONCE, asked.iter().map(|host| self.list_guests(host)).collect()).await;
+        asked
+            .iter()
+            .zip(lists)
+            .filter_map(|(host, guests)| {
+                // Without an answer the power is unknown, which is what the slots say.
+                let guests = guests.inspect_err(|error| tracing::debug!(%error, host, "no power states")).ok()?;
+                let states = guests.iter().filter_map(|guest| Some((guest.vmid?, power_of(guest)))).collect();
+                Some(((*host).to_owned(), states))
             })
             .collect()
+    }
+
+    async fn list_guests(&self, host: &str) -> Result<Vec<Guest>> {
+        self.client.get(&["nodes", host, "qemu"], &[]).await
     }
 }
 

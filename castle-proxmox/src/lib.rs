@@ -41,6 +41,8 @@ mod preflight;
 mod provider;
 mod refusal;
 mod rights;
+#[cfg(test)]
+mod scripted;
 mod task;
 mod tls;
 mod validate;

@@ -1,7 +1,7 @@
 //! Looking at one number: is there a machine, and whose is it?
 
-use castle_core::{ByteSize, ErrorKind, Evidence, Machine, MachineId, MachineSpec, Owner, Power, Slot, Standing};
 use castle_core::Context;
+use castle_core::{ByteSize, ErrorKind, Evidence, Machine, MachineId, MachineSpec, Owner, Power, Slot, Standing};
 
 use crate::config::{Config, DYING};
 use crate::provider::ProxmoxProvider;
@@ -69,12 +69,7 @@ impl Error {
 
 impl ProxmoxProvider {
     /// Looks at one reserved number, as the port asks it.
-    pub(crate) async fn slot(
-        &self,
-        _cx: &Context,
-        owner: &Owner,
-        spec: &MachineSpec,
-    ) -> castle_core::Result<Slot> {
+    pub(crate) async fn slot(&self, _cx: &Context, owner: &Owner, spec: &MachineSpec) -> castle_core::Result<Slot> {
         let sight = self.sight(owner, spec.id, spec.host.as_str()).await?;
         let power = match &sight {
             Sight::Seen(seen) => self.power_now(&seen.node, spec.id).await?,
@@ -90,8 +85,7 @@ impl ProxmoxProvider {
 
     /// The power state, from the node itself.
     pub(crate) async fn power_now(&self, node: &str, id: MachineId) -> Result<Power> {
-        let guest: Guest =
-            self.client.get(&["nodes", node, "qemu", &id.to_string(), "status", "current"], &[]).await?;
+        let guest: Guest = self.client.get(&["nodes", node, "qemu", &id.to_string(), "status", "current"], &[]).await?;
         Ok(power_of(&guest))
     }
 
@@ -213,11 +207,7 @@ impl ProxmoxProvider {
 
     /// The tasks of our token that worked or work on a machine.
     pub(crate) async fn tasks_on(&self, node: &str, id: MachineId) -> Result<Vec<(Upid, TaskState)>> {
-        let query = [
-            ("source", "all".to_owned()),
-            ("vmid", id.to_string()),
-            ("limit", TASKS_READ.to_string()),
-        ];
+        let query = [("source", "all".to_owned()), ("vmid", id.to_string()), ("limit", TASKS_READ.to_string())];
         let list: Vec<TaskEntry> = self.client.get(&["nodes", node, "tasks"], &query).await?;
         let named = |entry: &TaskEntry| Some((entry.upid.as_deref()?.parse().ok()?, TaskState::of_list(entry)));
         Ok(list.iter().filter_map(named).collect())

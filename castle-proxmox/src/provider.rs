@@ -124,12 +124,7 @@ impl MachineProvider for ProxmoxProvider {
         validate::problems(spec)
     }
 
-    async fn preflight(
-        &self,
-        cx: &Context,
-        owner: &Owner,
-        specs: &[MachineSpec],
-    ) -> castle_core::Result<Vec<Problem>> {
+    async fn preflight(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> castle_core::Result<Vec<Problem>> {
         self.check_house(cx, owner, specs).await
     }
 
@@ -151,13 +146,7 @@ impl MachineProvider for ProxmoxProvider {
         self.give_birth(cx, owner, spec, birth).await
     }
 
-    async fn power(
-        &self,
-        cx: &Context,
-        owner: &Owner,
-        spec: &MachineSpec,
-        power: Power,
-    ) -> castle_core::Result<()> {
+    async fn power(&self, cx: &Context, owner: &Owner, spec: &MachineSpec, power: Power) -> castle_core::Result<()> {
         self.bring_to_power(cx, owner, spec, power).await
     }
 

@@ -224,11 +224,7 @@ mod tests {
             (500, "unable to create VM 421: config file already exists", Refusal::AlreadyExists),
             (500, "Configuration file 'nodes/pve/qemu-server/421.conf' does not exist", Refusal::NoSuchMachine),
             (500, "VM is locked (clone)", Refusal::Locked { lock: "clone".into() }),
-            (
-                500,
-                "can't lock file '/var/lock/qemu-server/lock-421.conf' - got timeout",
-                Refusal::LockTimeout,
-            ),
+            (500, "can't lock file '/var/lock/qemu-server/lock-421.conf' - got timeout", Refusal::LockTimeout),
             (
                 500,
                 "clone failed: can't lock file '/var/lock/pve-manager/pve-storage-local-lvm' - got timeout",
@@ -238,11 +234,7 @@ mod tests {
             (500, "checksum mismatch (file change by other user?)", Refusal::StaleDigest),
             (500, "VM 421 is running - destroy failed", Refusal::Running),
             (500, "can't remove VM 421 - protection mode enabled", Refusal::Protected),
-            (
-                500,
-                "unable to remove VM 421 - used in HA resources and purge parameter not set.",
-                Refusal::HaManaged,
-            ),
+            (500, "unable to remove VM 421 - used in HA resources and purge parameter not set.", Refusal::HaManaged),
             (500, "base volume 'x' is still in use by linked cloned", Refusal::BaseInUse),
             (500, "VM 421 already running", Refusal::Running),
             (500, "VM 421 not running", Refusal::NotRunning),

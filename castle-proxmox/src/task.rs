@@ -49,7 +49,11 @@ impl FromStr for Upid {
         };
         let parsed = match fields[..] {
             ["UPID", node, pid, pstart, start, kind, id, user, ""]
-                if is_node(node) && hex(pid).is_some() && hex(pstart).is_some() && !kind.is_empty() && user.contains('@') =>
+                if is_node(node)
+                    && hex(pid).is_some()
+                    && hex(pstart).is_some()
+                    && !kind.is_empty()
+                    && user.contains('@') =>
             {
                 hex(start).map(|start| Self {
                     text: text.to_owned(),
@@ -159,8 +163,7 @@ mod tests {
 
     #[test]
     fn warnings_are_a_success_and_all_else_is_not() {
-        let upid: Upid =
-            "UPID:pve:0003B1F2:01A2B3C4:69201A0F:qmcreate:421:castle@pve!main:".parse().expect("a task");
+        let upid: Upid = "UPID:pve:0003B1F2:01A2B3C4:69201A0F:qmcreate:421:castle@pve!main:".parse().expect("a task");
         assert_eq!(judge(&upid, "OK").expect("ok").warnings, None);
         assert_eq!(judge(&upid, "WARNINGS: 2").expect("ok").warnings.as_deref(), Some("2"));
         for (exit, refusal) in [

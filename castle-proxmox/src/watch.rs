@@ -10,10 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use castle_core::{Clock, Context, Power};
-use futures::StreamExt;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::client::Client;
+use crate::client::{Client, answers};
 use crate::task::{Done, TaskState, Upid, judge};
 use crate::wire::{Guest, TaskEntry};
 use crate::{Error, Refusal, Result};
@@ -82,13 +81,7 @@ impl Watch {
             clock,
             turn: Semaphore::new(1),
             hurry: Notify::new(),
-            state: Mutex::new(State {
-                tasks: BTreeMap::new(),
-                power: 0,
-                begun: 0,
-                wait: FIRST,
-                due: Duration::ZERO,
-            }),
+            state: Mutex::new(State { tasks: BTreeMap::new(), power: 0, begun: 0, wait: FIRST, due: Duration::ZERO }),
             looks: watch::Sender::new(Arc::new(Look::default())),
         }
     }
@@ -229,12 +222,9 @@ impl Watch {
                 }
             }
         }
-        let missed = wanted.iter().filter(|upid| !found.contains_key(upid.as_str()));
-        let asked: Vec<_> = futures::stream::iter(missed.map(|upid| async move { (upid, self.ask(upid).await) }))
-            .buffered(ASKED_AT_ONCE)
-            .collect()
-            .await;
-        for (upid, answer) in asked {
+        let missed: Vec<&Upid> = wanted.iter().filter(|upid| !found.contains_key(upid.as_str())).collect();
+        let asked = answers(ASKED_AT_ONCE, missed.iter().map(|upid| self.ask(upid)).collect()).await;
+        for (upid, answer) in missed.into_iter().zip(asked) {
             let state = match answer {
                 Ok(state) => state,
                 Err(error) if error.refusal() == Some(&Refusal::NoSuchTask) => {

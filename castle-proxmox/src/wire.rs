@@ -164,8 +164,6 @@ pub(crate) struct TaskEntry {
     #[serde(default, deserialize_with = "text")]
     pub upid: Option<String>,
     #[serde(default, deserialize_with = "number")]
-    pub starttime: Option<u64>,
-    #[serde(default, deserialize_with = "number")]
     pub endtime: Option<u64>,
     #[serde(default, deserialize_with = "text")]
     pub status: Option<String>,
@@ -229,11 +227,11 @@ mod tests {
 
     #[test]
     fn numbers_and_booleans_are_read_from_either_form() {
-        let one: Resource = serde_json::from_str(r#"{"vmid":"421","maxcpu":4.0,"maxmem":"8589934592","new":[1]}"#)
-            .expect("a resource");
+        let one: Resource =
+            serde_json::from_str(r#"{"vmid":"421","maxcpu":4.0,"maxmem":"8589934592","new":[1]}"#).expect("a resource");
         assert_eq!((one.vmid, one.maxcpu, one.maxmem), (Some(421), Some(4), Some(8 << 30)));
-        let two: Storage = serde_json::from_str(r#"{"storage":"local","active":"1","enabled":true,"avail":"x"}"#)
-            .expect("a storage");
+        let two: Storage =
+            serde_json::from_str(r#"{"storage":"local","active":"1","enabled":true,"avail":"x"}"#).expect("a storage");
         assert_eq!((two.active, two.enabled, two.avail), (Some(true), Some(true), None));
     }
 

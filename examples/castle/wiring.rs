@@ -8,7 +8,7 @@ use castle_core::options::SecretsAccess;
 use castle_core::{
     Castle, Clock, Env, Error, ErrorKind, Options, OsEntropy, Pace, Project, Result, SecretStore, Waiver,
 };
-use castle_gitops::FileSecrets;
+use castle_gitops::secrets::FileSecrets;
 use castle_lab::{Lab, runtime};
 use castle_proxmox::ProxmoxProvider;
 use castle_talos::TalosIdentity;
@@ -136,7 +136,7 @@ pub fn read_options(file: &Path) -> Result<Options> {
 /// Files and environment, as a command line may read them.
 struct Sources;
 
-impl castle_core::options::Sources for Sources {
+impl castle_core::Sources for Sources {
     fn file(&self, path: &Path) -> std::io::Result<String> {
         std::fs::read_to_string(path)
     }
@@ -166,7 +166,7 @@ pub fn open(
         }
     };
     Castle::builder(project.clone())
-        .machines(Arc::new(ProxmoxProvider::connect(access, options, &env)?))
+        .machines(Arc::new(ProxmoxProvider::connect(access, options, &env, project.limits)?))
         .secrets(secrets)
         .identity(Arc::new(TalosIdentity))
         .env(env)

@@ -12,3 +12,6 @@ pub use example::{EXAMPLE, MemoryIdentity, example_project, plain_image};
 pub use house::{MachineCall, MachineDurations, MemoryMachine};
 pub use machines::MemoryMachines;
 pub use secrets::MemorySecrets;
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,11 @@
 //! then given its name, by one system call: `link`, which fails if the name is
 //! taken, or `rename`, which replaces. Whoever looks, and whatever power cut
 //! comes, finds the whole old value or the whole new one.
+//!
+//! A lock on the store says who writes: writers share it, and who holds it alone
+//! knows that every unfinished file is a dead writer's. The kernel gives it
+//! back with a process's last breath. It keeps no value safe (`link` and
+//! `rename` do), so a file system without locks only keeps its leftovers.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -16,8 +21,8 @@ use crate::{Error, Result};
 /// How the names of unfinished files begin; no key's segment begins with a `.`.
 const UNFINISHED: &str = ".tmp-";
 
-/// How often a write begins anew whose unfinished file was swept away.
-const ATTEMPTS: usize = 5;
+/// The file that writers lock, in the root.
+const LOCK: &str = ".lock";
 
 /// What becomes of a value that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,22 +71,14 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives `target` these bytes, for the owner alone.
-    pub(super) fn write(&self, target: &Path, bytes: &[u8], publish: Publish) -> Result<()> {
+    /// Gives `target`, somewhere below `root`, these bytes, for the owner alone.
+    pub(super) fn write(&self, root: &Path, target: &Path, bytes: &[u8], publish: Publish) -> Result<()> {
         let folder = target.parent().expect("every secret lies in a folder");
-        sweep(folder)?;
+        let _writing = Writing::begin(root, folder)?;
         self.reached(Step::Ready).map_err(Error::io("prepare", folder))?;
-        for attempt in 1.. {
-            let unfinished = Unfinished::make(folder)?;
-            match self.write_through(&unfinished, target, bytes, publish) {
-                // A sweep came between the creation of our file and its lock.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
-                end => {
-                    end.map_err(Error::io("write", target))?;
-                    break;
-                }
-            }
-        }
+        let unfinished = Unfinished::make(folder)?;
+        self.write_through(&unfinished, target, bytes, publish).map_err(Error::io("write", target))?;
+        drop(unfinished);
         sync_folder(folder)?;
         self.reached(Step::FolderSynced).map_err(Error::io("sync", folder))
     }
@@ -103,8 +100,43 @@ impl Disk {
     }
 }
 
-/// A file that is being written. The lock says that its writer lives; the
-/// kernel gives it back with the writer's last breath.
+/// A share of the store's lock: while anybody has one, nobody sweeps.
+struct Writing {
+    _lock: File,
+}
+
+impl Writing {
+    /// Takes a share, and sweeps `folder` before if nobody else writes.
+    fn begin(root: &Path, folder: &Path) -> Result<Self> {
+        let path = root.join(LOCK);
+        let lock = open_lock(&path)?;
+        match lock.try_lock() {
+            Ok(()) => sweep(folder)?,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                return Ok(Self { _lock: lock });
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+        }
+        // Waits for a sweep at most: writers do not keep each other out.
+        lock.lock_shared().map_err(Error::io("lock", &path))?;
+        Ok(Self { _lock: lock })
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    match private_file().open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if look(path)?.is_some_and(|found| !found.is_file()) {
+                return Err(Error::NotAFile { path: path.to_owned() });
+            }
+            OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))
+        }
+        end => end.map_err(Error::io("create", path)),
+    }
+}
+
+/// A file that is being written.
 struct Unfinished {
     path: PathBuf,
     file: File,
@@ -117,12 +149,6 @@ impl Unfinished {
         getrandom::fill(&mut tail).map_err(|error| Error::io("name a file in", folder)(io::Error::other(error)))?;
         let path = folder.join(format!("{UNFINISHED}{:016x}", u64::from_be_bytes(tail)));
         let file = private_file().open(&path).map_err(Error::io("create", &path))?;
-        match file.lock() {
-            Ok(()) => {}
-            // Without locks nothing is swept either.
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(error) => return Err(Error::io("lock", &path)(error)),
-        }
         Ok(Self { path, file })
     }
 }
@@ -139,31 +165,19 @@ impl Drop for Unfinished {
     }
 }
 
-/// Removes the unfinished files of writers that died. What cannot be removed
-/// stays: it is never listed, so it harms nobody.
+/// Removes the unfinished files of writers that died. For who holds the lock
+/// alone. What cannot be removed stays: it is never listed, so it harms nobody.
 fn sweep(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let path = entry.map_err(Error::io("list", folder))?.path();
         let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_some_and(|name| name.starts_with(UNFINISHED)) {
-            match sweep_one(&path) {
-                Err(Error::Io { act, source, .. }) => {
-                    tracing::debug!(path = %path.display(), act, error = %source, "an unfinished file stays");
-                }
-                end => end?,
-            }
+        if name.is_some_and(|name| name.starts_with(UNFINISHED))
+            && let Err(error) = fs::remove_file(&path)
+        {
+            tracing::debug!(path = %path.display(), %error, "an unfinished file stays");
         }
     }
     Ok(())
-}
-
-fn sweep_one(path: &Path) -> Result<()> {
-    let Some(file) = open_file(path)? else { return Ok(()) };
-    match file.try_lock() {
-        Ok(()) => fs::remove_file(path).map_err(Error::io("remove", path)),
-        Err(TryLockError::WouldBlock) => Ok(()), // its writer lives
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
-    }
 }
 
 /// Reads a whole file; `None` if it does not exist.

@@ -23,7 +23,7 @@ use crate::{Error, Result};
 ///   command that closes it.
 /// - A cut at any point, of the process or of the power, leaves the old value
 ///   or the new one. What an unfinished write leaves is never listed and is swept
-///   by the next write into the same folder.
+///   by the next write into the same folder that no other write accompanies.
 /// - Of concurrent creators, also in other processes and containers, one wins.
 /// - No symbolic link below the root is followed; each is an error.
 ///
@@ -136,7 +136,7 @@ impl FileSecrets {
             Some(found) if found.is_file() => return self.lost(key, path),
             Some(_) => return Err(Error::NotAFile { path }),
         }
-        match self.disk.write(&path, value.expose(), Publish::IfAbsent) {
+        match self.disk.write(&self.root, &path, value.expose(), Publish::IfAbsent) {
             Err(Error::Io { source, path, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
                 self.lost(key, path)
             }
@@ -202,7 +202,7 @@ impl SecretStore for FileSecrets {
             return Ok(false);
         }
         self.meter.count_write();
-        self.disk.write(&self.file_to_write(key)?, value.expose(), Publish::Always)?;
+        self.disk.write(&self.root, &self.file_to_write(key)?, value.expose(), Publish::Always)?;
         Ok(true)
     }
 

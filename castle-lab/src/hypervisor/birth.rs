@@ -165,7 +165,7 @@ impl World {
             allocations.push(Allocation { drive: key.clone(), storage, source, options });
         }
         let steps = self.create_program(host, id, &failed, allocations, pool.as_deref(), start);
-        let birth = Birth { draft, pool, ..Birth::default() };
+        let birth = Birth { draft, ..Birth::default() };
         Ok(self.fork(host, "qmcreate", id, who, steps, Some(birth)))
     }
 

@@ -5,7 +5,7 @@
 
 pub mod access;
 mod admin;
-mod birth;
+pub mod birth;
 mod change;
 pub mod config;
 pub mod host;

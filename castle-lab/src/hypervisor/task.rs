@@ -94,7 +94,6 @@ pub struct Task {
 pub(crate) struct Birth {
     pub draft: Config,
     pub volumes: Vec<String>,
-    pub pool: Option<String>,
     pub drives: BTreeMap<String, String>,
 }
 

@@ -17,7 +17,8 @@ pub static HOUSE: LazyLock<SocketAddr> = LazyLock::new(|| "192.168.1.10:8443".pa
 
 /// Answers with the number of requests that had their effect, and what the call
 /// looked like. `/latency/<milliseconds>/<entity>` takes that long; `/refuse` is
-/// answered as Proxmox would.
+/// answered as Proxmox would,
+/// `/unauthenticated` as well, and `/busy` waits for a lock.
 #[derive(Debug, Default)]
 pub struct Echo {
     pub effects: AtomicU64,
@@ -46,7 +47,8 @@ impl Service for Echo {
         let effects = self.effects.fetch_add(1, Ordering::SeqCst) + 1;
         match call.path.as_str() {
             "/refuse" => Reply::new(595, "").reason("No route to host\n").closing(),
-            "/unauthenticated" => Reply::new(401, "").after(Duration::from_secs(3)).closing(),
+            "/unauthenticated" => Reply::new(401, "").penalised(Duration::from_millis(300)).closing(),
+            "/busy" => Reply::new(200, "").after(Duration::from_secs(20)),
             "/panic" => panic!("the model of {effects} is broken"),
             _ => {
                 Reply::new(200, format!("{effects} body={} chunked={} run={}", call.body.len(), call.chunked, call.run))

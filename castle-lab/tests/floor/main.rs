@@ -6,6 +6,7 @@ mod addresses;
 mod cuts;
 mod echo;
 mod faults;
+mod product;
 mod time;
 mod vault;
 mod wire;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use castle_lab::runtime::run_virtual;
+use castle_core::Pace;
+use castle_lab::runtime::{run_scaled, run_virtual};
 use castle_lab::{Journal, RunId};
 use hyper::ext::ReasonPhrase;
 
@@ -23,13 +24,24 @@ fn a_refusal_carries_its_own_reason_and_closes() {
 }
 
 #[test]
-fn a_wrong_login_waits_for_its_answer() {
-    run_virtual(|| async {
-        let lab = house(1).1.start().await.unwrap();
+fn a_busy_house_scales_and_a_penalty_does_not() {
+    let waits = |pace| async move {
+        let lab = house(1).1.pace(pace).start().await.unwrap();
         let client = Client::of(&lab, lab.new_run());
-        client.get("/unauthenticated").await.unwrap();
-        assert_eq!(lab.clock().elapsed().as_secs(), 3);
-    });
+        let mut waited = Vec::new();
+        for path in ["/busy", "/unauthenticated"] {
+            let begin = lab.clock().elapsed();
+            client.get(path).await.unwrap();
+            waited.push((lab.clock().elapsed() - begin).as_secs_f64());
+        }
+        waited
+    };
+    let in_virtual_time = run_virtual(|| waits(Pace::Virtual));
+    assert_eq!(in_virtual_time.iter().map(|seconds| (seconds * 10.0).round()).collect::<Vec<_>>(), [200.0, 3.0]);
+    let scaled = run_scaled(|| waits(Pace::Scaled(600.0)));
+    // 20 s of the lab are 0.03 s here, on a busy machine some more; 0.3 s here are
+    // 180 s of the lab.
+    assert!((20.0..1200.0).contains(&scaled[0]) && scaled[1] >= 180.0, "{scaled:?}");
 }
 
 #[test]

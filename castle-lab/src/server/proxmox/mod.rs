@@ -37,19 +37,19 @@ use route::{Permission, Route};
 pub(super) struct Proxmox;
 
 /// One call on its way through a handler.
-pub(super) struct Request<'a> {
-    pub world: &'a mut World,
-    pub who: &'a Principal,
-    pub parameters: &'a Parameters,
+struct Request<'a> {
+    world: &'a mut World,
+    who: &'a Principal,
+    parameters: &'a Parameters,
     /// How long the call is held up, on top of its latency.
-    pub delay: Duration,
+    delay: Duration,
 }
 
 /// What a handler answers.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Answer {
-    pub data: Value,
-    pub total: Option<usize>,
+struct Answer {
+    data: Value,
+    total: Option<usize>,
 }
 
 impl From<Value> for Answer {
@@ -59,7 +59,7 @@ impl From<Value> for Answer {
 }
 
 /// A handler's result.
-pub(super) type Outcome = Result<Answer, Refusal>;
+type Outcome = Result<Answer, Refusal>;
 
 impl Service for Proxmox {
     fn backend(&self) -> &'static str {
@@ -122,7 +122,7 @@ fn answer(world: &mut World, call: &Call) -> Reply {
     });
     match outcome {
         Ok(answer) => reply::data(answer),
-        Err(refusal) if refusal.status == 401 => reply::refusal(&refusal).after(Latency::UNAUTHENTICATED),
+        Err(refusal) if refusal.status == 401 => reply::refusal(&refusal).penalised(Latency::UNAUTHENTICATED),
         Err(refusal) => reply::refusal(&refusal),
     }
     .after_more(delay)

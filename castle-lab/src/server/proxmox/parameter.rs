@@ -144,7 +144,14 @@ impl Parameters {
     pub(super) fn detail(&self) -> String {
         const SECRET: [&str; 5] = ["password", "cipassword", "otp", "tfa-challenge", "sshkeys"];
         let shown = self.iter().map(|(name, value)| {
-            if SECRET.contains(&name) { format!("{name}=(hidden)") } else { format!("{name}={}", value.escape_debug()) }
+            match value {
+                _ if SECRET.contains(&name) => format!("{name}=(hidden)"),
+                // Quoted, so that the line can be taken apart again.
+                value if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c == '"') => {
+                    format!("{name}={value:?}")
+                }
+                value => format!("{name}={value}"),
+            }
         });
         shown.collect::<Vec<_>>().join(" ")
     }

@@ -38,7 +38,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Reply {
 
 /// A 401: no body, and late.
 pub(super) fn unauthenticated(text: &str) -> Reply {
-    Reply::new(401, "").reason(text).after(Latency::UNAUTHENTICATED).closing()
+    Reply::new(401, "").reason(text).penalised(Latency::UNAUTHENTICATED).closing()
 }
 
 fn with_body(status: u16, body: &Value) -> Reply {
