@@ -321,12 +321,16 @@ impl Client {
         let access = ProxmoxAccess {
             url: server.to_owned(),
             token: castle_core::Secret::new(format!("castle@pve!main={}", tests::CANARY)),
-            trust: castle_core::options::Trust::Fingerprints(vec![]),
+            trust: castle_core::options::Trust::Fingerprints(vec![[0; 32]]),
         };
         let (authorization, token_id) = read_token(&access).expect("a token");
         let base = Url::parse(server).expect("a URL");
         assert_eq!(base.host_str(), Some("127.0.0.1"), "the token must not leave this machine unprotected");
-        let http = base_builder(None).build().expect("a client without TLS");
+        // Unused over http, but without it reqwest looks for a process default.
+        let pin = castle_core::options::Trust::Fingerprints(vec![[0; 32]]);
+        let name = "localhost".try_into().expect("a name");
+        let tls = client_config(&pin, name, &clock).expect("settings");
+        let http = base_builder(None).tls_backend_preconfigured(tls).build().expect("a client");
         Self {
             http,
             shown: server.to_owned(),

@@ -224,7 +224,7 @@ async fn nobody_prints_the_token() {
     for token in [format!("castle@pve={CANARY}"), format!("main{CANARY}"), format!("a@b!c={CANARY}\n")] {
         let access = ProxmoxAccess { token: Secret::new(token), ..access.clone() };
         let error = crate::ProxmoxProvider::connect(&access, &direct, &env, limits).expect_err("no token");
-        texts.push(format!("{error:?} {}", castle_core::Error::from(error).chain()));
+        texts.push(format!("{error:?} {}", castle_core::Error::from(error.clone()).chain()));
     }
     let server = Scripted::start(|_, _| Reply::HangUp).await;
     let client = Client::plain(&server.url, fast());

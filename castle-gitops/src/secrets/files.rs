@@ -233,5 +233,5 @@ impl fmt::Debug for FileSecrets {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

@@ -364,6 +364,22 @@ async fn no_link_below_the_root_is_followed() {
 }
 
 #[tokio::test]
+async fn the_lock_is_no_link_either() {
+    let (folder, root) = house();
+    open(&root).create(&key("a"), &value("one")).await.expect("a store");
+    let victim = folder.path().join("victim");
+    for target in [&victim, &root.join("a.secret")] {
+        fs::remove_file(root.join(".lock")).expect("the lock");
+        symlink(target, root.join(".lock")).expect("a link");
+        let error = open(&root).put(&key("b"), &value("two")).await.expect_err("the lock is a link");
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:#?}");
+        assert!(error.chain().contains(".lock` is a symbolic link"), "{}", error.chain());
+    }
+    assert!(!victim.exists());
+    assert_eq!(text(&open(&root), "b").await, None);
+}
+
+#[tokio::test]
 async fn the_root_may_be_reached_by_a_link_that_leads_somewhere() {
     let (folder, root) = house();
     let mount = folder.path().join("mount");
