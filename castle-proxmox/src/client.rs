@@ -8,7 +8,7 @@ use std::time::Duration;
 use castle_core::options::{Options, ProxmoxAccess};
 use castle_core::{Clock, Meter, Pace};
 use futures::{StreamExt, stream};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
@@ -150,7 +150,11 @@ impl Client {
             builder = builder.header(HOST, host.clone());
         }
         // Proxmox refuses a DELETE with a body, and any body without a length.
-        builder = if reads || method == Method::DELETE { builder.query(params) } else { builder.form(params) };
+        builder = match reads || method == Method::DELETE {
+            true => builder.query(params),
+            false if params.is_empty() => builder.form(params).header(CONTENT_LENGTH, HeaderValue::from_static("0")),
+            false => builder.form(params),
+        };
 
         let mut count = Count { meter: &self.meter, reads, sent: true };
         let answered = self.clock.within_real(self.answer_budget(), self.exchange(builder)).await;

@@ -26,7 +26,7 @@ async fn a_form_has_a_length_and_a_delete_has_no_body() {
         .and(path("/api2/json/nodes/pve/qemu"))
         .and(header("Authorization", format!("PVEAPIToken=castle@pve!main={CANARY}").as_str()))
         .and(header("Content-Type", "application/x-www-form-urlencoded"))
-        .and(header("Content-Length", "44"))
+        .and(header("Content-Length", "43"))
         .and(body_string("vmid=421&description=castle%2F1+a%3Db&x=%3B"))
         .respond_with(ResponseTemplate::new(200).set_body_json(serde_json::json!({"data": "UPID:x"})))
         .mount(&server)

@@ -142,7 +142,7 @@ impl ProxmoxProvider {
     ) -> Result<Sight> {
         match (taken, entry_of(listed, id)) {
             (false, None) => Ok(Sight::Absent),
-            (true, None) => self.unseen(host, id).await,
+            (true, None) => self.unseen(owner, id, host).await,
             (_, Some(entry)) => self.listed(owner, id, entry).await,
         }
     }
@@ -186,23 +186,35 @@ impl ProxmoxProvider {
 
     /// A number that is taken by something that no list shows. While a machine
     /// is made it is not in its pool yet, and while it is removed no more.
-    async fn unseen(&self, host: &str, id: MachineId) -> Result<Sight> {
+    async fn unseen(&self, owner: &Owner, id: MachineId, host: &str) -> Result<Sight> {
         let tasks = self.tasks_on(host, id).await?;
         if let Some(upid) = running(&tasks) {
             return Ok(Sight::Busy(upid.clone()));
         }
-        let last = tasks.iter().filter(|(upid, _)| matches!(upid.kind.as_str(), "qmcreate" | "qmdestroy"));
-        Ok(match last.max_by_key(|(upid, _)| upid.start) {
-            Some((upid, TaskState::Ended(exit))) if exit != "OK" && !exit.starts_with("WARNINGS") => {
-                Sight::Stub(format!(
-                    "machine {id} on {host} is taken by something that the token may not see, and our {} of it ended \
-                     with {exit:?}; look with `qm config {id}`, and if it is what was left, remove it as root: \
-                     `qm unlock {id}; qm destroy {id}`",
-                    upid.kind
-                ))
-            }
-            _ => Sight::Hidden,
-        })
+        let ended = tasks.iter().filter(|(upid, _)| matches!(upid.kind.as_str(), "qmcreate" | "qmdestroy"));
+        let Some((upid, TaskState::Ended(exit))) = ended.max_by_key(|(upid, _)| upid.start) else {
+            return Ok(Sight::Hidden);
+        };
+        // It may have ended after the number was found taken.
+        if let Some(sight) = self.glance(owner, id, host).await? {
+            return Ok(sight);
+        }
+        if !self.is_taken(id).await? {
+            let listed = self.list_machines().await?;
+            return match entry_of(&listed, id) {
+                None => Ok(Sight::Absent),
+                Some(entry) => self.listed(owner, id, entry).await,
+            };
+        }
+        if exit == "OK" || exit.starts_with("WARNINGS") {
+            return Ok(Sight::Hidden);
+        }
+        Ok(Sight::Stub(format!(
+            "machine {id} on {host} is taken by something that the token may not see, and our {} of it ended with \
+             {exit:?}; look with `qm config {id}`, and if it is what was left, remove it as root: `qm unlock {id}; qm \
+             destroy {id}`",
+            upid.kind
+        )))
     }
 
     /// The tasks of our token that worked or work on a machine.

@@ -6,11 +6,13 @@
 //! waiter is dropped, the asking stops.
 
 use std::collections::BTreeMap;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use castle_core::{Clock, Context, Power};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::client::{Client, answers};
 use crate::task::{Done, TaskState, Upid, judge};
@@ -52,6 +54,7 @@ struct State {
     begun: u64,
     wait: Duration,
     due: Duration,
+    last: Arc<Look>,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +72,10 @@ pub(crate) struct Watch {
     turn: Semaphore,
     /// Wakes the one who waits for the next look to come due.
     hurry: Notify,
+    /// Wakes all who wait for news, in the order they came: tokio's `watch`
+    /// channel wakes in a random order, and a lab must tell one story for a seed.
+    news: Notify,
     state: Mutex<State>,
-    looks: watch::Sender<Arc<Look>>,
 }
 
 impl Watch {
@@ -81,8 +86,15 @@ impl Watch {
             clock,
             turn: Semaphore::new(1),
             hurry: Notify::new(),
-            state: Mutex::new(State { tasks: BTreeMap::new(), power: 0, begun: 0, wait: FIRST, due: Duration::ZERO }),
-            looks: watch::Sender::new(Arc::new(Look::default())),
+            news: Notify::new(),
+            state: Mutex::new(State {
+                tasks: BTreeMap::new(),
+                power: 0,
+                begun: 0,
+                wait: FIRST,
+                due: Duration::ZERO,
+                last: Arc::default(),
+            }),
         }
     }
 
@@ -124,9 +136,11 @@ impl Watch {
         why: &str,
         over: impl Fn(&Look) -> Option<Result<T>>,
     ) -> Result<T> {
-        let mut looks = self.looks.subscribe();
         loop {
-            let look = looks.borrow_and_update().clone();
+            let mut news = pin!(self.news.notified());
+            // Listening begins before the last look is read, so no news falls between.
+            news.as_mut().enable();
+            let look = Arc::clone(&self.state().last);
             if let Some(result) = over(&look) {
                 return result;
             }
@@ -139,17 +153,16 @@ impl Watch {
             tokio::select! {
                 biased;
                 () = cx.cancel().cancelled() => return Err(Error::Cancelled),
-                () = self.next_look(&mut looks) => {}
+                () = self.next_look(news) => {}
             }
         }
     }
 
     /// Returns when somebody, perhaps we, has looked.
-    async fn next_look(&self, looks: &mut watch::Receiver<Arc<Look>>) {
+    async fn next_look(&self, news: Pin<&mut Notified<'_>>) {
         tokio::select! {
             biased;
-            // The sender lives in `self`, so this ends with news only.
-            _ = looks.changed() => {}
+            () = news => {}
             turn = self.turn.acquire() => {
                 let _turn = turn.expect("the semaphore is never closed");
                 self.rest().await;
@@ -195,8 +208,9 @@ impl Watch {
             let longest = if look.trouble.is_some() { LONGEST_SILENT } else { LONGEST };
             state.wait = state.wait.mul_f64(1.5).min(longest);
             state.due = self.clock.elapsed() + state.wait;
+            state.last = Arc::new(look);
         }
-        self.looks.send_replace(Arc::new(look));
+        self.news.notify_waiters();
     }
 
     async fn look_at_tasks(&self, wanted: &[Upid]) -> Result<BTreeMap<String, TaskState>> {

@@ -54,6 +54,26 @@ fn digest(seed: u64, meddler: &dyn Meddler) -> String {
     hex::encode(hash.finalize())
 }
 
+/// The story behind a digest, line by line, for a person who compares two.
+pub fn print_story(seed: u64) {
+    let project = blue();
+    let mut world = None;
+    for goal in [Goal::Create, Goal::Destroy] {
+        let visit = Visit { seed, world: world.take(), faults: weather(seed), ..Visit::new(&project, goal) };
+        let left = visit.go();
+        for entry in &left.entries {
+            println!("{}", serde_json::to_string(entry).expect("an entry is plain data"));
+        }
+        for event in &left.events {
+            println!("{}", serde_json::to_string(event).expect("an event is plain data"));
+        }
+        for (at, what) in left.world.trace() {
+            println!("{at:?} {what}");
+        }
+        world = Some(left.world);
+    }
+}
+
 /// Prints the digests of the seeds from `arguments[0]` up to `arguments[1]`.
 pub fn print_digests(arguments: &[String]) {
     let bounds: Vec<u64> = arguments.iter().filter_map(|text| text.parse().ok()).collect();

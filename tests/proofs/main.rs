@@ -91,6 +91,10 @@ fn main() -> ExitCode {
             determinism::print_digests(&arguments[1..]);
             return ExitCode::SUCCESS;
         }
+        "story" => {
+            determinism::print_story(arguments.get(1).and_then(|seed| seed.parse().ok()).unwrap_or(1));
+            return ExitCode::SUCCESS;
+        }
         // What the schema witness reads.
         "journal" => {
             journal::print();

@@ -278,9 +278,7 @@ mod tests {
         access.define_role("Operator", &["VM.Audit", "VM.PowerMgmt"]);
         access.define_role("NoAccess", &[]);
         access.users.insert("castle@pve".into(), None);
-        access
-            .tokens
-            .insert("castle@pve!main".into(), Token { secret: "s".into(), separated: true, expires: 0 });
+        access.tokens.insert("castle@pve!main".into(), Token { secret: "s".into(), separated: true, expires: 0 });
         access
     }
 

@@ -88,11 +88,8 @@ impl DriveSource {
             Some((storage, name)) => (Some(storage), name),
             None => (default, volume.as_str()),
         };
-        let named = || {
-            storage
-                .map(str::to_owned)
-                .ok_or_else(|| "no storage ID specified (and no default storage)".to_owned())
-        };
+        let named =
+            || storage.map(str::to_owned).ok_or_else(|| "no storage ID specified (and no default storage)".to_owned());
         if name == "cloudinit" {
             return Ok(Self::CloudInit { storage: named()? });
         }
@@ -192,8 +189,7 @@ impl World {
 
         // A create waits only one second for the machine's lock file (qemu-server).
         let machine_lock = Hypervisor::machine_lock(host, id);
-        let mut steps =
-            VecDeque::from([Step::Lock { name: machine_lock.clone(), patience: Duration::from_secs(1) }]);
+        let mut steps = VecDeque::from([Step::Lock { name: machine_lock.clone(), patience: Duration::from_secs(1) }]);
         for allocation in allocations {
             let lock = Hypervisor::storage_lock(host, &allocation.storage);
             let import = match &allocation.source {

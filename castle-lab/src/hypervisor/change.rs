@@ -176,7 +176,8 @@ impl World {
         let (storage, name) =
             split_volume_id(&volume).ok_or_else(|| format!("unable to parse volume ID '{volume}'"))?;
         let key = (host.clone(), storage.to_owned());
-        let storage = self.proxmox.storages.get_mut(&key).ok_or_else(|| format!("storage '{storage}' does not exist"))?;
+        let storage =
+            self.proxmox.storages.get_mut(&key).ok_or_else(|| format!("storage '{storage}' does not exist"))?;
         if !storage.online {
             return Err(format!("storage '{}' is not online", storage.name));
         }

@@ -121,7 +121,8 @@ impl World {
         if let Some(owned) = owned {
             if promised + vm.memory() + owned.own_memory() > owned.memory {
                 let wanted = print_size(vm.memory());
-                complaint = Some(format!("kvm: cannot set up guest memory 'pc.ram' ({wanted}): Cannot allocate memory"));
+                complaint =
+                    Some(format!("kvm: cannot set up guest memory 'pc.ram' ({wanted}): Cannot allocate memory"));
             }
             let cards = vm.config.iter().filter(|(key, _)| key.starts_with("net"));
             for (_, card) in cards {

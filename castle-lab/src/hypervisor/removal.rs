@@ -85,7 +85,9 @@ impl World {
     pub(crate) fn free(&mut self, task: usize, volume: &str) -> Result<Flow, String> {
         let host = self.proxmox.tasks[task].host.clone();
         let line = match self.remove_volume(&host, volume) {
-            Ok(()) => format!("  Logical volume \"{}\" successfully removed.", volume.split(':').nth(1).unwrap_or(volume)),
+            Ok(()) => {
+                format!("  Logical volume \"{}\" successfully removed.", volume.split(':').nth(1).unwrap_or(volume))
+            }
             // Proxmox VE only warns here and goes on to forget the machine.
             Err(text) => format!("Could not remove disk '{volume}', check manually: {text}"),
         };

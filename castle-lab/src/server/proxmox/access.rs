@@ -56,10 +56,8 @@ pub(super) fn pools(request: &mut Request<'_>) -> Outcome {
         return Ok(Value::Array(seen.collect()).into());
     };
     hypervisor.require(request.who, &format!("/pool/{wanted}"), &["Pool.Audit"])?;
-    let members = hypervisor
-        .pools
-        .get(wanted)
-        .ok_or_else(|| Refusal::failure(format!("pool '{wanted}' does not exist")))?;
+    let members =
+        hypervisor.pools.get(wanted).ok_or_else(|| Refusal::failure(format!("pool '{wanted}' does not exist")))?;
     let kind = request.parameters.text("type").unwrap_or("qemu");
     let shown = members.iter().filter(|_| kind == "qemu").filter_map(|id| hypervisor.vms.get(id)).map(|vm| {
         json!({

@@ -28,7 +28,6 @@ pub(super) fn dns_name(text: &str) -> Checked {
     }
 }
 
-
 /// A configuration key or a snapshot's name.
 pub(super) fn config_id(text: &str) -> Checked {
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -131,7 +130,8 @@ pub(super) fn network_card(text: &str) -> Checked {
     let (model, mac) = crate::hypervisor::config::network_card(text);
     let Some(model) = model else { return Err(wrong("model", MISSING)) };
     if !NETWORK_MODELS.contains(&model.as_str()) {
-        let complaint = format!("value '{model}' does not have a value in the enumeration '{}'", NETWORK_MODELS.join(", "));
+        let complaint =
+            format!("value '{model}' does not have a value in the enumeration '{}'", NETWORK_MODELS.join(", "));
         return Err(wrong("model", &complaint));
     }
     let known: Vec<&str> = KNOWN.iter().copied().chain([model.as_str(), "trunks"]).collect();
@@ -145,7 +145,9 @@ pub(super) fn network_card(text: &str) -> Checked {
             return Err(wrong("tag", &format!("type check ('integer') failed - got '{tag}'")));
         }
     }
-    if let Some(bridge) = value.get("bridge").filter(|bridge| !all(bridge, |c| c.is_alphanumeric() || "-_.".contains(c))) {
+    if let Some(bridge) =
+        value.get("bridge").filter(|bridge| !all(bridge, |c| c.is_alphanumeric() || "-_.".contains(c)))
+    {
         return Err(wrong("bridge", &format!("invalid format - invalid bridge ID '{bridge}'")));
     }
     Ok(())
@@ -237,7 +239,10 @@ pub(super) fn ip_config(text: &str) -> Checked {
         }
     }
     if let Some(gateway) = value.get("gw").filter(|gw| gw.parse::<std::net::Ipv4Addr>().is_err()) {
-        return Err(wrong("gw", &format!("invalid format - value '{gateway}' does not look like a valid IPv4 address")));
+        return Err(wrong(
+            "gw",
+            &format!("invalid format - value '{gateway}' does not look like a valid IPv4 address"),
+        ));
     }
     match (value.get("gw"), value.get("ip")) {
         (Some(_), None) => Err(wrong("gw", "missing property - 'gw' requires this property")),
@@ -266,8 +271,7 @@ pub(super) fn is_uuid(text: &str) -> bool {
 /// The guest agent.
 pub(super) fn agent(text: &str) -> Checked {
     let value = PropertyString::parse(text);
-    let known =
-        ["enabled", "freeze-fs", "freeze-fs-on-backup", "fstrim_cloned_disks", "guest-fsfreeze", "type"];
+    let known = ["enabled", "freeze-fs", "freeze-fs-on-backup", "fstrim_cloned_disks", "guest-fsfreeze", "type"];
     known_keys(&value, &known)?;
     match value.first_or("enabled") {
         Some(enabled) if super::schema::boolean(&enabled).is_some() => Ok(()),
@@ -308,7 +312,8 @@ pub(super) fn boot(text: &str) -> Checked {
 /// Start and stop order.
 pub(super) fn startup(text: &str) -> Checked {
     let value = PropertyString::parse(text);
-    let numbers = value.iter().all(|(key, value)| ["down", "order", "up"].contains(&key) && value.parse::<u32>().is_ok());
+    let numbers =
+        value.iter().all(|(key, value)| ["down", "order", "up"].contains(&key) && value.parse::<u32>().is_ok());
     let bare = value.first().is_none_or(|order| order.parse::<u32>().is_ok());
     if numbers && bare { Ok(()) } else { Err("unable to parse startup options".to_owned()) }
 }

@@ -25,7 +25,10 @@ pub(super) fn authenticate(world: &World, call: &Call) -> Result<Principal, &'st
         return by_token(world, token.trim_start_matches(['=', ' ']));
     }
     let ticket = call.header("cookie").and_then(|cookies| {
-        cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix("PVEAuthCookie=")).map(|t| wire::decode(t, false))
+        cookies
+            .split(';')
+            .find_map(|cookie| cookie.trim().strip_prefix("PVEAuthCookie="))
+            .map(|t| wire::decode(t, false))
     });
     let Some(ticket) = ticket.filter(|ticket| !ticket.is_empty()) else { return Err("No ticket") };
     let who = by_ticket(world, &ticket).ok_or("Authentication failed!")?;

@@ -15,9 +15,11 @@ use crate::world::World;
 pub(super) fn list(request: &mut Request<'_>) -> Outcome {
     let world = &*request.world;
     let host = request.parameters.host();
-    let seen = world.proxmox.vms.values().filter(|vm| {
-        vm.host == host && world.proxmox.may(request.who, &format!("/vms/{}", vm.id), &["VM.Audit"])
-    });
+    let seen = world
+        .proxmox
+        .vms
+        .values()
+        .filter(|vm| vm.host == host && world.proxmox.may(request.who, &format!("/vms/{}", vm.id), &["VM.Audit"]));
     Ok(Value::Array(seen.map(|vm| Value::Object(live(world, vm))).collect()).into())
 }
 

@@ -125,18 +125,7 @@ fn answer(world: &mut World, call: &Call) -> Reply {
         Err(refusal) if refusal.status == 401 => reply::refusal(&refusal).penalised(Latency::UNAUTHENTICATED),
         Err(refusal) => reply::refusal(&refusal),
     }
-    .after_more(delay)
-}
-
-trait Delay {
-    fn after_more(self, delay: Duration) -> Self;
-}
-
-impl Delay for Reply {
-    fn after_more(mut self, delay: Duration) -> Self {
-        self.delay += delay;
-        self
-    }
+    .after(delay)
 }
 
 /// Rights, proxy and schema, in the order of the real server.

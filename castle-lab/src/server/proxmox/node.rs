@@ -79,9 +79,8 @@ pub(super) fn network(request: &mut Request<'_>) -> Outcome {
     let host = host(request)?;
     let wanted = request.parameters.text("type");
     let mut entries = Vec::new();
-    let bridges_match = wanted.is_none_or(|wanted| {
-        ["bridge", "any_bridge", "any_local_bridge", "include_sdn"].contains(&wanted)
-    });
+    let bridges_match =
+        wanted.is_none_or(|wanted| ["bridge", "any_bridge", "any_local_bridge", "include_sdn"].contains(&wanted));
     for bridge in host.bridges.iter().filter(|_| bridges_match) {
         let path = format!("/sdn/zones/localnetwork/{}", bridge.name);
         if !hypervisor.may_any(request.who, &path, &["SDN.Audit", "SDN.Use"]) {

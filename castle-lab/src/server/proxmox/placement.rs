@@ -121,7 +121,10 @@ fn check_drive(
         _ if is_cdrom => &["VM.Config.CDROM"],
         _ => &["VM.Config.Disk"],
     };
-    hypervisor.require_on_vm(who, id, pool, privileges, false)?;
+    // One after the other, so that the one that is missing is named.
+    for privilege in privileges {
+        hypervisor.require_on_vm(who, id, pool, &[privilege], false)?;
+    }
     match source {
         DriveSource::NoVolume => Ok(()),
         DriveSource::CloudInit { storage } => hypervisor.storage(host, &storage).map(|_| ()),

@@ -91,9 +91,7 @@ impl Kind {
                 let number: f64 = value.parse().map_err(|_| wrong_type())?;
                 match maximum {
                     _ if number < 0.0 => Err("value must have a minimum value of 0".to_owned()),
-                    Some(maximum) if number > maximum => {
-                        Err(format!("value must have a maximum value of {maximum}"))
-                    }
+                    Some(maximum) if number > maximum => Err(format!("value must have a maximum value of {maximum}")),
                     _ => Ok(()),
                 }
             }

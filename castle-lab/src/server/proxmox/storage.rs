@@ -18,8 +18,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Outcome {
         storage.host == host
             && request.parameters.text("storage").is_none_or(|name| name == storage.name)
             && (!request.parameters.flag("enabled") || storage.enabled)
-            && (wanted_contents.is_empty()
-                || wanted_contents.iter().any(|content| storage.contents.contains(*content)))
+            && (wanted_contents.is_empty() || wanted_contents.iter().any(|content| storage.contents.contains(*content)))
             && hypervisor.may_any(request.who, &format!("/storage/{}", storage.name), &READ)
     };
     let entries = hypervisor.storages.values().filter(matches).map(|storage| {
