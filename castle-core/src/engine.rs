@@ -127,7 +127,6 @@ fn check(steps: &[Box<dyn Step>]) -> Result<()> {
 
 async fn run_step(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
     let cx = &cx.for_step(step.id());
-    cx.log().push(EventKind::StepStarted { step: step.id().to_owned() });
     match cx.clock().within(step.deadline(), reach(step, cx)).await {
         Some(result) => result,
         None => {
@@ -149,7 +148,9 @@ async fn reach(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
     match first {
         Verdict::Met => return Ok(StepOutcome::Skipped),
         Verdict::Never(why) => return Err(never(&why)),
-        Verdict::NotYet(why) => cx.waiting(why),
+        Verdict::NotYet(because) => {
+            cx.log().push(EventKind::StepStarted { step: step.id().to_owned(), because: because.into_owned() });
+        }
     }
     cx.check()?;
     // The stream is opened first, so that nothing that the act causes is missed.

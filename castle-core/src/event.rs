@@ -42,6 +42,8 @@ pub enum EventKind {
     StepStarted {
         /// The step.
         step: String,
+        /// What makes it necessary.
+        because: String,
     },
     /// The reason why a step waits has changed.
     StepWaiting {

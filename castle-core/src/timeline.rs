@@ -56,7 +56,7 @@ impl Timeline {
         for event in events {
             last = event.at_ms;
             match &event.kind {
-                EventKind::StepStarted { step } => {
+                EventKind::StepStarted { step, .. } => {
                     open.insert(step, steps.len());
                     steps.push(TimelineStep {
                         id: step.clone(),
@@ -121,7 +121,7 @@ mod tests {
     fn events(steps: &[(&str, u64, u64)]) -> Vec<Event> {
         let mut moments: Vec<(u64, u8, EventKind)> = Vec::new();
         for &(id, start, end) in steps {
-            moments.push((start, 1, EventKind::StepStarted { step: id.into() }));
+            moments.push((start, 1, EventKind::StepStarted { step: id.into(), because: String::new() }));
             let ended = EventKind::StepEnded { step: id.into(), outcome: StepOutcome::Done, error: None };
             moments.push((end, 0, ended));
         }

@@ -13,7 +13,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::dial::Target;
-use crate::tls::{Distrust, client_config};
+use crate::tls::{Distrust, among_causes, client_config};
 use crate::wire::{Envelope, RefusalBody};
 use crate::{Cause, Error, Refusal, Result};
 
@@ -234,7 +234,7 @@ impl Client {
 
     fn transport_error(&self, request: String, reads: bool, error: reqwest::Error) -> Error {
         let error = error.without_url();
-        match Distrust::among_causes_of(&error) {
+        match among_causes::<Distrust>(&error).cloned() {
             Some(Distrust::Changed { expected, found }) => {
                 return Error::CertificateChanged { url: self.shown.clone(), expected, found };
             }
@@ -242,6 +242,10 @@ impl Client {
                 return Error::CertificateRefused { url: self.shown.clone(), found, why };
             }
             None => {}
+        }
+        // Only the dial map answers with an error of the core.
+        if among_causes::<castle_core::Error>(&error).is_some() {
+            return Error::NotDialled { url: self.shown.clone(), source: Arc::new(error) };
         }
         let reached = !error.is_connect();
         self.lost(request, reads || !reached, Arc::new(error))
@@ -273,7 +277,8 @@ struct Answer {
 }
 
 /// Counts a request when it is over, however it ended: answered, failed or
-/// dropped. One that found no server was never sent.
+/// dropped, which may have been before it was sent. One that found no server
+/// was never sent.
 struct Count<'a> {
     meter: &'a Meter,
     reads: bool,

@@ -240,11 +240,7 @@ fn again(error: Error) -> castle_core::Result<Pass> {
             refusal.passes_by_itself()
                 || matches!(
                     refusal,
-                    Refusal::StaleDigest
-                        | Refusal::Running
-                        | Refusal::NotRunning
-                        | Refusal::Protected
-                        | Refusal::Interrupted
+                    Refusal::StaleDigest | Refusal::Running | Refusal::NotRunning | Refusal::Interrupted
                 )
         });
     if worth { Ok(Pass::Again(Some(error))) } else { Err(error.into()) }

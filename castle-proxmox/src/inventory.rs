@@ -31,7 +31,9 @@ impl ProxmoxProvider {
         owner: &Owner,
         specs: &[MachineSpec],
     ) -> castle_core::Result<Inventory> {
-        let (listed, nodes) = futures::try_join!(self.list_machines(), self.list_nodes())?;
+        // Both to their end: one that is dropped halfway may or may not be sent.
+        let (listed, nodes) = futures::join!(self.list_machines(), self.list_nodes());
+        let (listed, nodes) = (listed?, nodes?);
         let declared: BTreeSet<&str> = specs.iter().map(|spec| spec.host.as_str()).collect();
         let (hosts, power) =
             futures::join!(self.host_states(&declared, &nodes), self.power_lists(&declared, &listed, &nodes));

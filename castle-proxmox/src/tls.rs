@@ -141,25 +141,23 @@ pub(crate) enum Distrust {
     Refused { found: Fingerprint, why: String },
 }
 
-impl Distrust {
-    /// Looks for a refused certificate among the causes of an error.
-    pub(crate) fn among_causes_of(error: &(dyn StdError + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(cause) = next {
-            if let Some(found) = cause.downcast_ref::<Self>() {
-                return Some(found.clone());
-            }
-            next = match (cause.downcast_ref::<rustls::Error>(), cause.downcast_ref::<std::io::Error>()) {
-                (Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner)))), _) => {
-                    Some(inner.as_ref() as _)
-                }
-                // `io::Error::source` skips the error that it wraps.
-                (None, Some(io)) => io.get_ref().map(|inner| inner as _),
-                _ => cause.source(),
-            };
+/// Looks for an error of one type among the causes of a transport error.
+pub(crate) fn among_causes<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref::<T>() {
+            return Some(found);
         }
-        None
+        next = match (cause.downcast_ref::<rustls::Error>(), cause.downcast_ref::<std::io::Error>()) {
+            (Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner)))), _) => {
+                Some(inner.as_ref() as _)
+            }
+            // `io::Error::source` skips the error that it wraps.
+            (None, Some(io)) => io.get_ref().map(|inner| inner as _),
+            _ => cause.source(),
+        };
     }
+    None
 }
 
 impl From<Distrust> for rustls::Error {

@@ -60,7 +60,10 @@ impl Output {
     /// The heading of a run.
     pub fn begin(&self, verb: &str, home: &Home) {
         let project = home.castle.project();
-        self.text(format_args!("castle {verb}: cluster {} on {}, {}", project.cluster.name, project.platform, home.place));
+        self.text(format_args!(
+            "castle {verb}: cluster {} on {}, {}",
+            project.cluster.name, project.platform, home.place
+        ));
     }
 
     /// The heading of a part.
@@ -86,8 +89,8 @@ impl Output {
         }
         let at = event.at().as_secs_f64();
         match &event.kind {
-            EventKind::StepStarted { step } => eprintln!("{at:8.1} s  {step} ..."),
-            EventKind::StepWaiting { step, why } => eprintln!("{at:8.1} s  {step}: {why}"),
+            EventKind::StepStarted { step, because } => eprintln!("{at:8.1} s  {step} begins: {because}"),
+            EventKind::StepWaiting { step, why } => eprintln!("{at:8.1} s  {step} waits: {why}"),
             EventKind::StepEnded { step, outcome: StepOutcome::Done, .. } => eprintln!("{at:8.1} s  {step} done"),
             EventKind::StepEnded { step, outcome, error } => {
                 let outcome = format!("{outcome:?}").to_lowercase();
@@ -161,7 +164,13 @@ impl Output {
                 .iter()
                 .map(|(name, count)| format!("{name} {} read, {} written", count.read, count.write))
                 .collect();
-            println!("{} {}: {:.1} s{ideal}; {}", report.goal, told(report.outcome), report.took.as_secs_f64(), requests.join("; "));
+            println!(
+                "{} {}: {:.1} s{ideal}; {}",
+                report.goal,
+                told(report.outcome),
+                report.took.as_secs_f64(),
+                requests.join("; ")
+            );
             if let Some(error) = &report.error {
                 self.error(error);
             }

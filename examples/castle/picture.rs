@@ -86,7 +86,15 @@ pub fn status(project: &Project, observation: &Observation) -> String {
         let _ = write!(text, "\n{:<14} {:>6} {state:<8} {address:<16} {standing}", spec.node.as_str(), spec.id.get());
     }
     for machine in &inventory.others {
-        let _ = write!(text, "\n{:<14} {:>6} {:<8} {:<16} {}", machine.name, machine.id.get(), machine.power.to_string(), "", machine.standing);
+        let _ = write!(
+            text,
+            "\n{:<14} {:>6} {:<8} {:<16} {}",
+            machine.name,
+            machine.id.get(),
+            machine.power.to_string(),
+            "",
+            machine.standing
+        );
     }
     for (name, host) in &inventory.hosts {
         let state = if host.online { "online" } else { "offline" };

@@ -40,7 +40,10 @@ async fn serve(project: &Project, pace: Pace, seed: u64, dir: &Path, output: &Ou
     folder(dir)?;
     folder(&dir.join("secrets"))?;
     private_file(&dir.join("ca.pem"), lab.pki().ca_pem())?;
-    private_file(&dir.join("administrator.txt"), &lab.with_world(|world| world.root_password().unwrap_or_default().to_owned()))?;
+    private_file(
+        &dir.join("administrator.txt"),
+        &lab.with_world(|world| world.root_password().unwrap_or_default().to_owned()),
+    )?;
     // Last, and whole at once: who waits for it finds everything else in place.
     let document = dir.join("lab.yaml");
     private_file(&document, options.render().expose())?;
@@ -60,8 +63,7 @@ fn folder(path: &Path) -> Result<()> {
 fn private_file(path: &Path, text: &str) -> Result<()> {
     let fresh = path.with_extension("new");
     let write = || {
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)

@@ -91,8 +91,13 @@ pub fn with_home(arguments: &Arguments, project: &Project, output: &Output) -> E
 async fn embedded(arguments: &Arguments, project: &Project, pace: Pace) -> Result<Home> {
     let lab = Arc::new(Lab::builder(project).seed(arguments.seed).pace(pace).start().await?);
     let run = lab.new_run();
-    let castle =
-        open(project, &lab.options(run)?, lab.env(run), Some(lab.secrets(run)), arguments.verb.choices().waive_ownership)?;
+    let castle = open(
+        project,
+        &lab.options(run)?,
+        lab.env(run),
+        Some(lab.secrets(run)),
+        arguments.verb.choices().waive_ownership,
+    )?;
     let place = format!("the lab ({pace} time, seed {})", arguments.seed);
     Ok(Home { castle, is_lab: true, lab: Some(lab), place })
 }
@@ -100,9 +105,12 @@ async fn embedded(arguments: &Arguments, project: &Project, pace: Pace) -> Resul
 fn remote(arguments: &Arguments, project: &Project, file: &Path) -> Result<Home> {
     let options = read_options(file)?;
     if options.pace == Pace::Virtual {
-        return Err(Error::new(ErrorKind::InvalidSpec, "endpoints cannot run in virtual time: another process keeps its own")
-            .with("file", file.display())
-            .hint("serve the lab with `--pace 60x`, or use `--lab`"));
+        return Err(Error::new(
+            ErrorKind::InvalidSpec,
+            "endpoints cannot run in virtual time: another process keeps its own",
+        )
+        .with("file", file.display())
+        .hint("serve the lab with `--pace 60x`, or use `--lab`"));
     }
     let pace = arguments.pace.unwrap_or(options.pace);
     let env = Env { clock: Clock::new(pace), entropy: Arc::new(OsEntropy) };
@@ -156,7 +164,10 @@ pub fn open(
 ) -> Result<Castle> {
     let missing = |what: &str, hint: &str| Err(Error::new(ErrorKind::InvalidSpec, what).hint(hint));
     let Some(access) = &options.proxmox else {
-        return missing("the option document names no Proxmox VE", "add `proxmox: {url: .., token_file: .., ca_file: ..}`");
+        return missing(
+            "the option document names no Proxmox VE",
+            "add `proxmox: {url: .., token_file: .., ca_file: ..}`",
+        );
     };
     let secrets: Arc<dyn SecretStore> = match (&options.secrets, memory) {
         (SecretsAccess::Files(folder), _) => Arc::new(FileSecrets::open(folder)?),

@@ -29,7 +29,8 @@ fn cluster_of(machines: u32, imports: u32) -> Project {
             text.push_str("workers:\n");
         }
         let address = format!("10.20.{}.{}", 1 + number / 200, 1 + number % 200);
-        let _ = writeln!(text, "  - {{name: bench-{number:03}, vmid: {}, address: {address}, host: pve}}", 4000 + number);
+        let _ =
+            writeln!(text, "  - {{name: bench-{number:03}, vmid: {}, address: {address}, host: pve}}", 4000 + number);
     }
     project(&text)
 }

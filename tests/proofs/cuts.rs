@@ -89,7 +89,12 @@ impl Tally {
             self.converged += 1;
         } else {
             let machines: Vec<_> = vms.keys().collect();
-            self.stuck.push(format!("{name}: {}; machines {machines:?}; again: {} writes, {}", end.why(), again.writes(), again.why()));
+            self.stuck.push(format!(
+                "{name}: {}; machines {machines:?}; again: {} writes, {}",
+                end.why(),
+                again.writes(),
+                again.why()
+            ));
         }
         self.leaked.extend(world.leftovers().into_iter().map(|what| format!("{name}: {what}")));
         let secrets = world.ledger.secrets.0.len();
@@ -200,4 +205,3 @@ impl SecretStore for ForgetfulStore {
         Err(Error::new(ErrorKind::Unsupported, "castle deletes no secret here"))
     }
 }
-

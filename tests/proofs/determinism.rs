@@ -22,12 +22,21 @@ fn weather(seed: u64) -> Vec<Fault> {
         FaultEffect::ResetAfter,
         FaultEffect::AnswerLost,
         FaultEffect::Delay { seconds: 7.0 },
-        FaultEffect::Status { status: 596, reason: Some("Connection timed out".into()), body: String::new(), after: true },
+        FaultEffect::Status {
+            status: 596,
+            reason: Some("Connection timed out".into()),
+            body: String::new(),
+            after: true,
+        },
     ];
     (0..roll("how many", 4))
         .map(|number| {
             let effect = effects[roll(&format!("effect {number}"), effects.len() as u64) as usize].clone();
-            Fault { backend: Some("proxmox".into()), skip: roll(&format!("skip {number}"), 60) as u32, ..Fault::of(effect) }
+            Fault {
+                backend: Some("proxmox".into()),
+                skip: roll(&format!("skip {number}"), 60) as u32,
+                ..Fault::of(effect)
+            }
         })
         .collect()
 }

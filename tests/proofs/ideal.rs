@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use castle_core::{
     Birth, Capabilities, Context, Env, Goal, Inventory, Machine, MachineProvider, MachineSpec, Meter, Options, Owner,
-    Power,    Problem, Removal, Result, Slot,
+    Power, Problem, Removal, Result, Slot,
 };
 use castle_lab::World;
 use castle_lab::ideal::machines_ideal;

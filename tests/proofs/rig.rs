@@ -156,7 +156,8 @@ pub fn open(project: &Project, lab: &Lab, run: RunId, meddler: &dyn Meddler) -> 
     let env = meddler.env(lab.env(run));
     let options = lab.options(run).expect("a lab with a Proxmox server");
     let access = options.proxmox.as_ref().expect("the lab wrote the access");
-    let machines = Arc::new(ProxmoxProvider::connect(access, &options, &env, project.limits).expect("the lab's options are good"));
+    let machines =
+        Arc::new(ProxmoxProvider::connect(access, &options, &env, project.limits).expect("the lab's options are good"));
     Castle::builder(project.clone())
         .machines(meddler.machines(machines, &env, &options))
         .secrets(meddler.secrets(lab.secrets(run)))

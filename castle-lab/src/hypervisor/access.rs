@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use castle_core::SecretText;
+
 use super::Refusal;
 
 /// Who asks: a user, perhaps through one of its API tokens.
@@ -93,7 +95,7 @@ pub const PRIVILEGES: [&str; 32] = [
 ];
 
 /// An API token.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Token {
     /// The secret half, a uuid.
     pub secret: String,
@@ -101,6 +103,13 @@ pub struct Token {
     pub separated: bool,
     /// The second since 1970 at which it ends; 0 is never.
     pub expires: u64,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { separated, expires, .. } = self;
+        f.debug_struct("Token").field("separated", separated).field("expires", expires).finish_non_exhaustive()
+    }
 }
 
 /// One line of an access list: whom, which role, and whether it reaches below
@@ -119,7 +128,7 @@ pub struct Entry {
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// Users and their passwords; a user without one logs in by token only.
-    pub users: BTreeMap<String, Option<String>>,
+    pub users: BTreeMap<String, Option<SecretText>>,
     /// Tokens, by `user@realm!name`.
     pub tokens: BTreeMap<String, Token>,
     /// Roles and their privileges.

@@ -215,7 +215,12 @@ impl World {
         if imports == 0 {
             steps.push_back(Step::Wait(rest));
         }
-        steps.extend([Step::Within(failed.to_owned()), Step::Strike, Step::Act(Action::WriteConfig)]);
+        steps.extend([
+            Step::Within(failed.to_owned()),
+            Step::Strike,
+            Step::Act(Action::WriteConfig),
+            Step::StrikeHalfway,
+        ]);
         steps.extend(pool.map(|pool| Step::Act(Action::JoinPool(pool.to_owned()))));
         steps.push_back(Step::Unlock(machine_lock));
         steps.extend(start.then_some(Step::Act(Action::AutoStart)));

@@ -114,7 +114,7 @@ impl World {
         let secret = self.generated_uuid(0, "token secret");
         let password = self.generated_uuid(0, "root password");
         let access = &mut self.proxmox.access;
-        access.users.insert("root@pam".to_owned(), Some(password));
+        access.users.insert("root@pam".to_owned(), Some(castle_core::Secret::new(password)));
         access.users.insert(CASTLE_USER.to_owned(), None);
         access.tokens.insert(CASTLE_TOKEN.to_owned(), Token { secret, separated: true, expires: 0 });
         access.define_role("CastleOperator", &OPERATOR_PRIVILEGES);
@@ -147,6 +147,6 @@ impl World {
     /// The password of `root@pam`, for clients that log in with a ticket.
     #[must_use]
     pub fn root_password(&self) -> Option<&str> {
-        self.proxmox.access.users.get("root@pam")?.as_deref()
+        self.proxmox.access.users.get("root@pam")?.as_ref().map(|password| password.expose().as_str())
     }
 }

@@ -8,6 +8,10 @@ use super::{Config, Hypervisor, Principal, Refusal, Vm};
 use crate::latency::Latency;
 use crate::world::World;
 
+/// How long the configuration says only that it was destroyed, while access
+/// lists and firewall files go. Part of the destroy. Estimate.
+const GRAVE: Duration = Duration::from_millis(50);
+
 impl World {
     /// Forks a destroy. `unreferenced` also frees every volume that carries the
     /// machine's number, whether its configuration knows it or not.
@@ -24,7 +28,15 @@ impl World {
     ) -> Result<String, Refusal> {
         let vm = self.proxmox.vm(host, id)?;
         may_be_destroyed(vm).map_err(Refusal::failure)?;
-        let mut volumes: Vec<String> = vm.config.volumes().map(|(_, volume)| volume.to_owned()).collect();
+        // A volume of another machine that is plugged in here stays (qemu-server).
+        let is_own = |volume: &str| {
+            let found = super::storage::split_volume_id(volume).and_then(|(storage, name)| {
+                self.proxmox.storages.get(&(host.to_owned(), storage.to_owned()))?.volumes.get(name)
+            });
+            found.is_none_or(|found| found.owner == Some(id))
+        };
+        let referenced = vm.config.volumes().map(|(_, volume)| volume).filter(|volume| is_own(volume));
+        let mut volumes: Vec<String> = referenced.map(str::to_owned).collect();
         self.touch(who, id, "destroys");
         if unreferenced {
             for ((_, name), storage) in self.proxmox.storages.iter().filter(|((of, _), _)| of == host) {
@@ -49,7 +61,7 @@ impl World {
         let mut steps = VecDeque::from([
             Step::Lock { name: machine_lock.clone(), patience: LOCK_PATIENCE },
             Step::Act(Action::CheckDestroy),
-            Step::Wait(whole.saturating_sub(held)),
+            Step::Wait(whole.saturating_sub(held + GRAVE)),
             Step::Strike,
         ]);
         for (volume, hold) in volumes.into_iter().zip(holds) {
@@ -65,7 +77,13 @@ impl World {
                 Step::Unlock(lock),
             ]);
         }
-        steps.extend([Step::Act(Action::Bury), Step::Act(Action::Unlink), Step::Unlock(machine_lock)]);
+        steps.extend([
+            Step::Act(Action::Bury),
+            Step::StrikeHalfway,
+            Step::Wait(GRAVE),
+            Step::Act(Action::Unlink),
+            Step::Unlock(machine_lock),
+        ]);
         Ok(self.fork(host, "qmdestroy", id, who, steps, None))
     }
 

@@ -55,6 +55,10 @@ pub enum TaskFault {
     Warns(u32),
     /// Its process is killed before its effect and cleans nothing up.
     Killed,
+    /// Its process is killed between two effects: a create has written the
+    /// configuration and not joined the pool, a destroy has dug the grave and not
+    /// closed it. Other tasks have one effect only and end well.
+    KilledHalfway,
 }
 
 /// One task.

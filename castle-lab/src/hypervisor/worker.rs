@@ -26,6 +26,8 @@ pub(crate) enum Step {
     Within(String),
     /// The place where a planted fault hits: work is done, the effect is not.
     Strike,
+    /// The place between two effects where a process may die.
+    StrikeHalfway,
 }
 
 /// An effect of a task. Each is carried out by the module that knows the work.
@@ -157,6 +159,11 @@ impl World {
                     Some(TaskFault::Killed) => return self.end(task, Exit::Vanished),
                     _ => {}
                 },
+                Step::StrikeHalfway => {
+                    if self.proxmox.tasks[task].fault == Some(TaskFault::KilledHalfway) {
+                        return self.end(task, Exit::Vanished);
+                    }
+                }
                 Step::Act(action) => match self.act(task, &action) {
                     Ok(Flow::On) => {}
                     Ok(Flow::Done) => self.proxmox.tasks[task].steps.clear(),

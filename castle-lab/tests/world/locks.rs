@@ -124,3 +124,44 @@ fn a_stopped_create_cleans_up() {
     assert!(!house.world.proxmox.vms.contains_key(&421));
     house.is_tidy();
 }
+
+/// The token's rights come from the pool, so what was never in it, or is no more,
+/// is hidden: neither there nor gone.
+#[test]
+fn what_died_halfway_is_hidden_from_the_token() {
+    let mut house = House::new();
+    house.world.fail_task("qmcreate", Some(421), TaskFault::KilledHalfway);
+    let upid = house.create(421).text();
+    assert_eq!(house.exit(&upid), "unexpected status");
+    house.born(431);
+    house.world.fail_task("qmdestroy", Some(431), TaskFault::KilledHalfway);
+    let upid = house.ask("DELETE", "/nodes/pve/qemu/431", &[]).text();
+    assert_eq!(house.exit(&upid), "unexpected status");
+    for id in [421, 431] {
+        let refusal = format!("Permission check failed (/vms/{id}, VM.Audit)");
+        house.ask("GET", &format!("/nodes/pve/qemu/{id}/config"), &[]).refused(403, &refusal);
+        house
+            .ask("GET", "/cluster/nextid", &[("vmid", &id.to_string())])
+            .refused(400, "Parameter verification failed.");
+    }
+    house.root();
+    assert_eq!(house.ask("GET", "/nodes/pve/qemu/421/config", &[]).data()["name"], "blue-421");
+    assert_eq!(house.ask("GET", "/nodes/pve/qemu/431/config", &[]).data()["lock"], "destroyed");
+    // A grave may be closed by another destroy.
+    let upid = house.ask("DELETE", "/nodes/pve/qemu/431", &[]).text();
+    assert_eq!(house.exit(&upid), "OK");
+}
+
+#[test]
+fn a_change_waits_for_a_start_to_end() {
+    let mut house = House::new();
+    house.born(421);
+    let upid = house.ask("POST", "/nodes/pve/qemu/421/status/start", &[]).text();
+    house.wait(0.1);
+    let got = house.ask("PUT", "/nodes/pve/qemu/421/config", &[("name", "late")]);
+    got.data();
+    let asked = house.world.now();
+    assert_eq!(house.exit(&upid), "OK");
+    assert_eq!(got.delay, house.world.now() - asked);
+    assert!(got.delay > Duration::from_millis(400), "{:?}", got.delay);
+}

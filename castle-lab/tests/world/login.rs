@@ -144,3 +144,14 @@ fn requests_are_named_without_their_secrets() {
     let delete = house.classify(&call("DELETE", "/api2/json/nodes/pve/qemu/421/", &[], ""));
     assert_eq!((delete.kind.as_str(), delete.entity.as_str()), ("DELETE qemu", "421"));
 }
+
+#[test]
+fn no_formatter_prints_a_secret() {
+    let house = House::new();
+    let token = house.world.castle_token().unwrap();
+    let secret = token.split_once('=').unwrap().1;
+    let password = house.world.root_password().unwrap();
+    for shown in [format!("{:?}", house.world), format!("{:#?}", house.world.proxmox)] {
+        assert!(!shown.contains(secret) && !shown.contains(password), "{shown}");
+    }
+}

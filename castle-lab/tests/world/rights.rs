@@ -5,7 +5,7 @@ use crate::house::House;
 /// The whole life of one machine, with what a careful client reads on the way.
 /// The first refusal ends it.
 fn whole_life(house: &mut House) -> Result<(), String> {
-    let mut ask = |house: &mut House, method: &str, path: &str, parameters: &[(&str, &str)]| {
+    let ask = |house: &mut House, method: &str, path: &str, parameters: &[(&str, &str)]| {
         let got = house.ask(method, path, parameters);
         if got.status != 200 {
             return Err(format!("{method} {path}: {} {}", got.status, got.reason));

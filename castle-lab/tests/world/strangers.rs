@@ -117,3 +117,14 @@ fn twins_on_the_segment_are_a_violation() {
     let violations = house.world.violations();
     assert!(violations[0].contains("VMs 421 and 431 both have hardware address"), "{violations:?}");
 }
+
+#[test]
+fn a_borrowed_disk_survives_its_borrower() {
+    let mut house = House::new();
+    house.born(421);
+    house.world.admin_create(MachineWish::new(500, "lender"));
+    house.world.admin_set(421, "scsi1", "local-lvm:vm-500-disk-0,size=8G");
+    let upid = house.ask("DELETE", "/nodes/pve/qemu/421", &[]).text();
+    assert_eq!(house.exit(&upid), "OK");
+    house.is_tidy();
+}

@@ -226,17 +226,13 @@ pub(super) fn ip_config(text: &str) -> Checked {
                 && prefix.parse::<u8>().is_ok_and(|prefix| prefix <= bits)
         })
     };
-    if let Some(ip) = value.get("ip").filter(|ip| !["dhcp", "manual"].contains(ip)) {
-        if !cidr(ip, IpAddr::is_ipv4, 32) {
-            let complaint = "invalid format - value does not look like a valid ipv4 network configuration";
-            return Err(wrong("ip", complaint));
-        }
+    let good4 = |ip: &str| ["dhcp", "manual"].contains(&ip) || cidr(ip, IpAddr::is_ipv4, 32);
+    if value.get("ip").is_some_and(|ip| !good4(ip)) {
+        return Err(wrong("ip", "invalid format - value does not look like a valid ipv4 network configuration"));
     }
-    if let Some(ip) = value.get("ip6").filter(|ip| !["auto", "dhcp", "manual"].contains(ip)) {
-        if !cidr(ip, IpAddr::is_ipv6, 128) {
-            let complaint = "invalid format - value does not look like a valid ipv6 network configuration";
-            return Err(wrong("ip6", complaint));
-        }
+    let good6 = |ip: &str| ["auto", "dhcp", "manual"].contains(&ip) || cidr(ip, IpAddr::is_ipv6, 128);
+    if value.get("ip6").is_some_and(|ip| !good6(ip)) {
+        return Err(wrong("ip6", "invalid format - value does not look like a valid ipv6 network configuration"));
     }
     if let Some(gateway) = value.get("gw").filter(|gw| gw.parse::<std::net::Ipv4Addr>().is_err()) {
         return Err(wrong(

@@ -91,7 +91,7 @@ pub(super) fn issue(request: &mut Request<'_>) -> Outcome {
         _ => given.to_owned(),
     };
     let password = request.parameters.text("password").unwrap_or_default();
-    let known = world.proxmox.access.users.get(&user).and_then(Option::as_deref);
+    let known = world.proxmox.access.users.get(&user).and_then(Option::as_ref).map(|known| known.expose().as_str());
     let renews = by_ticket(world, password).is_some_and(|who| who.user == user);
     if !renews && (known.is_none() || known != Some(password)) {
         return Err(Refusal::other(401, "authentication failure"));

@@ -69,7 +69,7 @@ pub(super) fn may_change(
             return Err(Refusal::failure(format!("this lab does not simulate new volumes in a change ('{key}')")));
         }
     }
-    for key in removals.iter().filter(|key| is_drive(key)) {
+    if let Some(key) = removals.iter().find(|key| is_drive(key)) {
         world.proxmox.require_on_vm(who, id, None, &["VM.Config.Disk"], false)?;
         return Err(Refusal::failure(format!("this lab does not simulate the detaching of drives ('{key}')")));
     }
