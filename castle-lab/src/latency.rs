@@ -25,7 +25,7 @@ impl Latency {
     pub const POST_FORK: Self = Self::millis(60, 300);
     /// A change of a machine's configuration that touches no disk. Estimate.
     pub const PUT_CONFIG: Self = Self::millis(80, 400);
-    /// The work of a resize task. The reference has no row of its own for it; it
+    /// The work of a resize task. Nobody measured it by itself; it
     /// rewrites the configuration and grows a thin volume, so it takes the row of
     /// a configuration change.
     pub const RESIZE: Self = Self::PUT_CONFIG;
@@ -67,7 +67,7 @@ impl Latency {
 mod tests {
     use super::*;
 
-    /// The table of the reference, in its own order, p50 and p95 in milliseconds.
+    /// The table once more, p50 and p95 in milliseconds: a change must be meant.
     #[test]
     fn the_table_is_the_one_that_was_written_down() {
         for (what, row, p50, p95) in [

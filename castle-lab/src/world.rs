@@ -43,6 +43,8 @@ pub struct World {
     pub(crate) incarnations: u64,
     pub(crate) processes: u32,
     pub(crate) last_broadcast: Option<Duration>,
+    /// Whether a machine came onto the segment or changed on it since the last check.
+    pub(crate) segment_changed: bool,
     pub(crate) touches: Vec<ForeignTouch>,
     queue: BTreeMap<(Duration, u64), Event>,
     sequence: u64,
@@ -164,6 +166,7 @@ impl World {
             incarnations: 0,
             processes: 0,
             last_broadcast: None,
+            segment_changed: false,
             touches: Vec::new(),
             queue: BTreeMap::new(),
             sequence: 0,
@@ -385,7 +388,12 @@ impl World {
     }
 
     fn check_invariants(&mut self) {
-        for broken in self.broken_invariants() {
+        let mut found = self.broken_invariants();
+        // Comparing every machine with every other is for when one has changed.
+        if std::mem::take(&mut self.segment_changed) {
+            found.extend(self.twins());
+        }
+        for broken in found {
             let line = format!("{:.3} s: {broken}", self.now.as_secs_f64());
             // One breach lasts; it is reported when it begins.
             if !self.violations.iter().any(|known| known.ends_with(&broken)) {

@@ -214,6 +214,7 @@ impl World {
         } else {
             vm.config.set(key, value);
         }
+        self.segment_changed = true;
         self.log(format!("the administrator set {key} of VM {id}"));
     }
 
@@ -262,6 +263,7 @@ impl World {
         let vm = self.proxmox.vms.get_mut(&id).expect("the test names a machine that exists");
         vm.config.settle();
         (vm.running_since, vm.pid) = (Some(now), 0x0020_0000 + id);
+        self.segment_changed = true;
     }
 
     /// Leaves what a killed create or clone leaves: a configuration with nothing

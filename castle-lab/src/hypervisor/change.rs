@@ -100,6 +100,7 @@ impl World {
                 vm.config.set(&key, value);
             }
         }
+        self.segment_changed = true;
         self.log(format!("VM {id} was changed by {who}"));
         Ok(waited)
     }
@@ -116,6 +117,11 @@ impl World {
         let wait = outside.max(worker);
         if wait > LOCK_PATIENCE {
             return Err((Refusal::failure(name.timeout_text()), LOCK_PATIENCE));
+        }
+        // Behind a destroy there will be nothing left to change.
+        let holder = self.proxmox.locks.holder(&name).and_then(|task| self.proxmox.tasks.get(task));
+        if holder.is_some_and(|task| task.steps.iter().any(|step| matches!(step, Step::Act(Action::Unlink)))) {
+            return Err((Refusal::no_configuration(host, id), wait));
         }
         Ok(wait)
     }

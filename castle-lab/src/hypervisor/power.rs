@@ -150,6 +150,7 @@ impl World {
         vm.config.settle();
         vm.running_since = Some(now);
         vm.pid = pid;
+        self.segment_changed = true;
         self.log(format!("VM {id} runs"));
         Ok(Flow::On)
     }

@@ -115,6 +115,7 @@ impl World {
                 (vm.running_since, vm.pid) = (None, 0);
             }
         }
+        self.segment_changed = true;
         self.log(format!("{host} is {}", if online { "up" } else { "down" }));
     }
 

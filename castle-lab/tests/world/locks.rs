@@ -165,3 +165,15 @@ fn a_change_waits_for_a_start_to_end() {
     assert_eq!(got.delay, house.world.now() - asked);
     assert!(got.delay > Duration::from_millis(400), "{:?}", got.delay);
 }
+
+#[test]
+fn behind_a_destroy_there_is_nothing_to_change() {
+    let mut house = House::new();
+    house.born(421);
+    let upid = house.ask("DELETE", "/nodes/pve/qemu/421", &[]).text();
+    house.wait(0.1);
+    let got = house.ask("PUT", "/nodes/pve/qemu/421/config", &[("protection", "1")]);
+    got.refused(500, "Configuration file 'nodes/pve/qemu-server/421.conf' does not exist");
+    assert_eq!(house.exit(&upid), "OK");
+    house.is_tidy();
+}
