@@ -83,8 +83,13 @@ impl ProxmoxProvider {
     async fn create(&self, cx: &Context, owner: &Owner, spec: &MachineSpec, birth: &Birth, mark: &str) -> Result<()> {
         let host = spec.host.as_str();
         let imports = self.host(host).imports(&spec.storage);
-        cx.waiting(format!("room for one more import into {} on {host}", spec.storage));
-        let _room = imports.acquire().await.expect("the semaphore is never closed");
+        let _room = match imports.try_acquire() {
+            Ok(room) => room,
+            Err(_) => {
+                cx.waiting(format!("room for one more import into {} on {host}", spec.storage));
+                imports.acquire().await.expect("the semaphore is never closed")
+            }
+        };
         let form = form(owner.cluster(), spec, birth, mark);
         let upid = self.write(cx, host, Method::POST, &["nodes", host, "qemu"], &form).await?;
         match upid {

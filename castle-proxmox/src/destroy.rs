@@ -12,19 +12,23 @@
 //! 5. Remove it with the disks it names; wait for the task.
 //! 6. Prove the absence: the number is free, a list read after that does not
 //!    show it, and the number is still free.
-//! 7. List what is left on its storages, with the command that frees it.
+//! 7. Tell what is left on its storages, with the command that frees it. Volumes
+//!    that the machine does not name are listed before it goes: afterwards a
+//!    token that is confined to a pool cannot see them any more.
 //!
 //! Every step may be the last: a machine found dying is taken up at step 1, and
 //! steps that are done cost a read.
 //!
 //! # What remains
 //!
-//! DELETE takes no digest. Between the last read (step 4) and DELETE somebody
-//! could remove the machine and give its number to another; the window is one
-//! request wide. Three things close it from the host's side: the new machine
-//! is outside of the token's pool unless it was put there, so DELETE is refused;
-//! it may be protected; and if it runs, DELETE is refused. A machine that is
-//! none of these, put into castle's pool by hand within that instant, is lost.
+//! Neither stop nor DELETE takes a digest. Between the read that judges the
+//! machine and each of the two, somebody could remove it and give its number to
+//! another; each window is one request wide. Three things close it from the
+//! host's side: the new machine is outside of the token's pool unless somebody
+//! put it there, so both are refused; it may be protected, and if it runs,
+//! DELETE is refused. Put into castle's own pool by hand within that instant, a
+//! machine that runs may be stopped, and one that is off and unprotected is
+//! lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -56,32 +60,33 @@ impl ProxmoxProvider {
     /// Removes the machine with its own disks and proves that it is gone.
     pub(crate) async fn remove(&self, cx: &Context, owner: &Owner, spec: &MachineSpec) -> castle_core::Result<Removal> {
         let mut storages = BTreeSet::from([spec.storage.clone()]);
+        let mut left = BTreeSet::new();
         let mut node = spec.host.to_string();
         // The uuid of the machine that was first judged: no other may follow it.
         let mut meant: Option<Uuid> = None;
         let mut last: Option<Error> = None;
         for attempt in 0..ATTEMPTS {
             let seen = match self.sight(owner, spec.id, spec.host.as_str()).await? {
-                Sight::Absent => return Ok(self.leftovers(spec, &node, &storages).await),
+                Sight::Absent => return Ok(self.leftovers(spec, &node, &storages, left).await),
                 Sight::Busy(upid) => {
                     self.outlast(cx, &upid).await?;
                     continue;
                 }
                 Sight::Stub(text) => return Err(stub(spec, &text)),
-                // Ours is gone; whatever holds the number now is not ours to see.
-                Sight::Hidden if meant.is_some() && last.is_none() => {
-                    return Ok(self.leftovers(spec, &node, &storages).await);
-                }
+                // Ours is gone; whatever holds the number now is not ours to see,
+                // and neither are its volumes.
+                Sight::Hidden if meant.is_some() && last.is_none() => return Ok(Removal::default()),
                 Sight::Hidden => return Err(hidden(spec)),
                 Sight::Seen(seen) => seen,
             };
             let standing = &seen.standing;
             let Some(mark) = standing.ours() else {
-                // Ours was seen before and is gone: this one is a stranger.
-                if meant.is_some() {
-                    return Ok(self.leftovers(spec, &node, &storages).await);
-                }
-                return Err(not_ours(spec, standing));
+                return match meant {
+                    // Ours was seen before and is gone. This one is a stranger, and
+                    // what bears the number is the stranger's now.
+                    Some(uuid) if seen.config.uuid() != Some(uuid) => Ok(Removal::default()),
+                    _ => Err(not_ours(spec, standing)),
+                };
             };
             let uuid = seen.config.uuid();
             if meant.is_some() && meant != uuid {
@@ -94,11 +99,12 @@ impl ProxmoxProvider {
             if let Some(error) = last.take_if(|error| matches!(error.refusal(), Some(Refusal::Forbidden { .. }))) {
                 return Err(castle_core::Error::from(error).with("node", &spec.node));
             }
+            left.extend(self.unreferenced(spec, &seen, &storages).await);
             match self.remove_once(cx, owner, spec, &seen).await? {
                 Pass::Over => {
                     last = None;
                     if self.is_gone(spec).await? {
-                        return Ok(self.leftovers(spec, &node, &storages).await);
+                        return Ok(self.leftovers(spec, &node, &storages, left).await);
                     }
                 }
                 Pass::Again(error) => {
@@ -207,27 +213,49 @@ impl ProxmoxProvider {
         Ok(!self.is_taken(spec.id).await?)
     }
 
-    /// Step 7: volumes that still bear the number.
-    async fn leftovers(&self, spec: &MachineSpec, node: &str, storages: &BTreeSet<String>) -> Removal {
+    /// Volumes that bear the number and that the machine does not name: they will
+    /// stay behind. What cannot be listed now is told by the search afterwards.
+    async fn unreferenced(&self, spec: &MachineSpec, seen: &Seen, storages: &BTreeSet<String>) -> Vec<String> {
+        let mut found = Vec::new();
+        for storage in storages {
+            match self.volumes(spec, &seen.node, storage).await {
+                Ok(volumes) => found.extend(volumes),
+                Err(error) => tracing::debug!(%error, storage, "its volumes are not known"),
+            }
+        }
+        found.retain(|volume| !seen.config.disks().any(|disk| disk.volume == volume));
+        found
+    }
+
+    async fn volumes(&self, spec: &MachineSpec, node: &str, storage: &str) -> Result<Vec<String>> {
+        let path = ["nodes", node, "storage", storage, "content"];
+        let volumes: Vec<Volume> = self.client.get(&path, &[("vmid", spec.id.to_string())]).await?;
+        Ok(volumes.into_iter().filter_map(|volume| volume.volid).collect())
+    }
+
+    /// Step 7: volumes that still bear the number, those of `left` among them.
+    async fn leftovers(
+        &self,
+        spec: &MachineSpec,
+        node: &str,
+        storages: &BTreeSet<String>,
+        mut left: BTreeSet<String>,
+    ) -> Removal {
         let mut removal = Removal::default();
         for storage in storages {
-            let path = ["nodes", node, "storage", storage, "content"];
-            let query = [("vmid", spec.id.to_string())];
-            match self.client.get::<Vec<Volume>>(&path, &query).await {
-                Ok(volumes) => removal.leftovers.extend(volumes.into_iter().filter_map(|volume| {
-                    let volume = volume.volid?;
-                    let message = format!("it bears the number of {} and belongs to no machine", spec.node);
-                    Some(
-                        Problem::warning("leftover-volume", &volume, message)
-                            .hint(format!("if nobody needs it, on {node}: `pvesm free {volume}`")),
-                    )
-                })),
+            match self.volumes(spec, node, storage).await {
+                Ok(volumes) => left.extend(volumes),
                 Err(error) => removal.leftovers.push(
                     Problem::warning("leftovers-unknown", storage, format!("it was not searched: {error}"))
                         .hint(format!("on {node}: `pvesm list {storage} --vmid {}`", spec.id)),
                 ),
             }
         }
+        removal.leftovers.extend(left.into_iter().map(|volume| {
+            let message = format!("it bears the number of {} and belonged to no machine", spec.node);
+            let hint = format!("if nobody needs it, on {node}: `pvesm free {volume}`");
+            Problem::warning("leftover-volume", volume, message).hint(hint)
+        }));
         removal
     }
 }

@@ -117,6 +117,16 @@ pub enum Error {
         /// The task.
         upid: String,
     },
+    /// A machine is not in the power state that its task ended well for.
+    #[error("machine {id} on node {node} is not {wanted}, though the host said so")]
+    NotReached {
+        /// The node that owns the machine.
+        node: String,
+        /// The machine's number.
+        id: u32,
+        /// The power state that was waited for.
+        wanted: castle_core::Power,
+    },
     /// The caller asked to stop.
     #[error("stopped at the caller's request")]
     Cancelled,
@@ -145,7 +155,7 @@ impl Error {
 
     /// Whether a request that changes something may have had its effect.
     pub(crate) fn leaves_doubt(&self) -> bool {
-        matches!(self, Self::OutcomeUnknown { .. } | Self::TaskLost { .. })
+        matches!(self, Self::OutcomeUnknown { .. } | Self::TaskLost { .. } | Self::NotReached { .. })
     }
 }
 
@@ -193,6 +203,14 @@ impl From<Error> for castle_core::Error {
                 "it is not known what the hypervisor did",
                 Some("run the same command again: it looks before it acts".to_owned()),
             ),
+            Error::NotReached { .. } => (
+                ErrorKind::Conflict,
+                "the machine is not in the power state it was brought to",
+                Some(
+                    "see who else starts or stops it: its tasks on the host, or the high-availability manager"
+                        .to_owned(),
+                ),
+            ),
             Error::Refused { refusal, .. } => meaning(refusal, "the hypervisor refused the request"),
             Error::TaskFailed { refusal, .. } => meaning(refusal, "the hypervisor's task failed"),
         };
@@ -208,7 +226,7 @@ impl From<Error> for castle_core::Error {
             }
             _ => {}
         }
-        if let Some(hint) = hint {
+        if let Some(hint) = hint.or_else(|| last_resort(&error)) {
             out = out.hint(hint);
         }
         out = match &error {
@@ -221,6 +239,19 @@ impl From<Error> for castle_core::Error {
             _ => out,
         };
         out.caused_by(error)
+    }
+}
+
+/// Where to read on when the refusal itself names no way out.
+fn last_resort(error: &Error) -> Option<String> {
+    match error {
+        Error::TaskFailed { node, upid, .. } => {
+            Some(format!("`pvenode task log {upid}` on {node} tells more; then run the same command again"))
+        }
+        Error::Refused { .. } => {
+            Some("look at what it names on the host; then run the same command again: it looks before it acts".into())
+        }
+        _ => None,
     }
 }
 

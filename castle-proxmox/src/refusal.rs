@@ -117,6 +117,7 @@ const TEXTS: &[Row] = &[
     row(&["storage '", "' is not online"], |_| Refusal::StorageUnavailable),
     row(&["volume '", "does not exist"], |_| Refusal::NoSuchVolume),
     row(&["no such volume"], |_| Refusal::NoSuchVolume),
+    row(&["cannot import from"], |_| Refusal::NoSuchVolume),
     row(&["no such file or directory"], |_| Refusal::NoSuchVolume),
     row(&["already exists"], |_| Refusal::AlreadyExists),
     row(&["unexpected status"], |_| Refusal::Interrupted),

@@ -28,6 +28,9 @@ const LONGEST_SILENT: Duration = Duration::from_secs(5);
 /// How often a node may say that it knows no such task before it is believed:
 /// right after its birth a task is not on record for an instant.
 const PATIENCE: u32 = 20;
+/// How long a machine may take to be in a power state after the task that
+/// brought it there has ended. A high-availability manager acts every ten seconds.
+const PATIENCE_FOR_POWER: Duration = Duration::from_secs(60);
 /// How many tasks a look asks for; castle never has that many in flight.
 const LIST_LIMIT: u32 = 500;
 /// How many tasks that the list misses are asked for at once.
@@ -120,13 +123,23 @@ impl Watch {
 
     /// Waits until the host itself says that a machine is in `power`. Only looks
     /// that begin after this call count.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotReached`] if the machine leaves the host's list, or stays as it
+    /// is for a minute: it may be another's by now, so whoever asked looks again.
     pub(crate) async fn power(&self, cx: &Context, id: u32, power: Power, why: &str) -> Result<()> {
         let waiter = self.enter(Wanted::Power);
-        self.wait(cx, &waiter, why, |look| {
+        let not_reached = || Error::NotReached { node: self.node.clone(), id, wanted: power };
+        let reached = self.wait(cx, &waiter, why, |look| {
             let states = look.power.as_ref().filter(|_| look.number > waiter.after)?;
-            (states.get(&u64::from(id)) == Some(&power)).then_some(Ok(()))
-        })
-        .await
+            match states.get(&u64::from(id)) {
+                Some(state) if *state == power => Some(Ok(())),
+                Some(_) => None,
+                None => Some(Err(not_reached())),
+            }
+        });
+        self.clock.within(PATIENCE_FOR_POWER, reached).await.unwrap_or_else(|| Err(not_reached()))
     }
 
     async fn wait<T>(

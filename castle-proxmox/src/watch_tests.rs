@@ -184,4 +184,10 @@ async fn an_old_look_proves_no_power_state() {
     stand.watch.power(&stand.cx, 421, Power::Stopped, "it").await.expect("it is off");
     let again = stand.watch.power(&stand.cx, 421, Power::Stopped, "it");
     assert!(stand.clock.within(Duration::from_secs(5), again).await.is_none(), "it was started meanwhile");
+    let error = stand.watch.power(&stand.cx, 421, Power::Stopped, "it").await.expect_err("for a minute");
+    assert!(matches!(error, Error::NotReached { .. }), "{error:?}");
+    let began = stand.clock.elapsed();
+    let error = stand.watch.power(&stand.cx, 431, Power::Stopped, "it").await.expect_err("it is not there");
+    assert!(matches!(error, Error::NotReached { .. }), "{error:?}");
+    assert!(stand.clock.elapsed() - began < Duration::from_secs(1));
 }

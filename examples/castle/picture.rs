@@ -73,7 +73,7 @@ pub fn status(project: &Project, observation: &Observation) -> String {
         }
         Part::Known(inventory) => inventory,
     };
-    let _ = write!(text, "{:<14} {:>6} {:<8} {:<16} {}", "NODE", "ID", "STATE", "ADDRESS", "STANDING");
+    text.push_str("NODE               ID STATE    ADDRESS          STANDING");
     for spec in &project.machines {
         let (state, standing) = match inventory.slots.get(&spec.id) {
             Some(Slot::Absent) => ("absent".into(), String::new()),

@@ -80,7 +80,11 @@ fn overhead() {
 /// A plan that finds nothing to do, with every configuration read.
 fn look(machines: u32) {
     let project = cluster_of(machines, machines);
-    let left = Visit::new(&project, Goal::Create).go();
+    let mut house = World::home(&project, 1);
+    for storage in house.proxmox.storages.values_mut() {
+        storage.total = 64 << 40;
+    }
+    let left = Visit::new(&project, Goal::Create).to(house).go();
     assert!(left.is_ok(), "{}", left.why());
     let mut world = left.world;
     world.request_latency = false;

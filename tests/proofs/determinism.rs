@@ -109,8 +109,8 @@ pub fn prove(depth: Depth) -> Proof {
         Ok(output) => {
             let there = String::from_utf8_lossy(&output.stdout);
             let there: Vec<&str> = there.lines().collect();
-            for seed in 0..seeds as usize {
-                if there.get(seed) != Some(&here[seed].as_str()) {
+            for (seed, here) in here.iter().enumerate() {
+                if there.get(seed) != Some(&here.as_str()) {
                     differing.push(format!("seed {seed} tells another story in another process"));
                 }
             }

@@ -136,7 +136,8 @@ fn requests_about_421(project: &Project, world: &World) -> Vec<(u32, String)> {
 
 /// The id is handed on to a stranger just before one request of a destroy.
 fn recycled(requests: &[(u32, String)]) -> Vec<Case> {
-    let strangers: [(&str, fn() -> MachineWish); 4] = [
+    type Stranger = (&'static str, fn() -> MachineWish);
+    let strangers: [Stranger; 4] = [
         ("outside the pool", || stranger(421)),
         ("outside the pool, running", || stranger(421).running()),
         ("in the pool, running", || stranger(421).in_pool("blue").running()),

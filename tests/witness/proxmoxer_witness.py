@@ -43,6 +43,7 @@ def served_lab(castle: str, folder: pathlib.Path):
             server.wait(timeout=10)
         except subprocess.TimeoutExpired:
             server.kill()
+        server.stderr.close()
 
 
 class Tally:

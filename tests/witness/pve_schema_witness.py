@@ -85,14 +85,15 @@ def property_string(name, value, keys):
                 return f"{name}: {part!r} has no key"
             key, content = default, part
         rule = keys.get(key)
-        if rule and "alias" in rule:
-            rule = keys.get(rule["alias"], rule)
-        # `virtio=MAC`: the value of one key given under another's value as its name.
-        if rule and rule.get("keyAlias"):
-            given[rule["keyAlias"]] = key
         if rule is None:
             return f"{name}: no key {key!r}"
+        # `virtio=MAC` says two things: the model is virtio, the address is MAC.
+        if "keyAlias" in rule:
+            given[rule["keyAlias"]] = key
+        key = rule.get("alias", key)
         given[key] = content
+        if bad := complaint(f"{name}.{key}", content, keys[key]):
+            return bad
     missing = [key for key, rule in keys.items() if not rule.get("optional") and "alias" not in rule and key not in given]
     return f"{name}: {missing} missing" if missing else None
 

@@ -40,8 +40,8 @@ fn a_removal_that_is_cut_anywhere_is_completed_by_the_next() {
                 let (house, _, spec) = inhabited(true).await;
                 let first = house.enter();
                 house.lab.faults().at_request(first.run, index, FaultEffect::Cut { after });
-                // A cut at the search for leftovers is told as a finding.
-                let _ = first.destroy(&spec).await;
+                let end = house.until_cut(first.destroy(&spec)).await;
+                assert!(end.is_none(), "{index} {kind} {after}: it was not cut: {end:?}");
                 let second = house.enter();
                 let removal = second.destroy(&spec).await;
                 let removal = removal.unwrap_or_else(|error| panic!("{index} {kind} {after}: {}", error.chain()));

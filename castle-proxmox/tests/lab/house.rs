@@ -1,14 +1,16 @@
 //! A house for tests: a lab, a declaration, and ways in.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use castle_core::{
-    Birth, Context, ImageRef, Limits, Machine, MachineProvider, MachineSpec, Options, Owner, Project, ProjectKey,
+    Birth, Context, ImageRef, Limits, Machine, MachineProvider, MachineSpec, Options, Owner, Pace, Project, ProjectKey,
     Result, Secret, Slot,
 };
 use castle_lab::faults::{Fault, FaultEffect};
 use castle_lab::{Lab, RunId, World};
 use castle_proxmox::ProxmoxProvider;
+use futures::future::{Either, select};
 
 /// The token that the lab's house gives to castle.
 pub const TOKEN: &str = "castle@pve!main";
@@ -51,7 +53,6 @@ pub struct House {
 /// One engine run in a house: a provider with a source address of its own.
 pub struct Guest {
     pub run: RunId,
-    pub options: Options,
     pub provider: ProxmoxProvider,
     pub cx: Context,
     pub owner: Owner,
@@ -59,12 +60,12 @@ pub struct Guest {
 
 impl House {
     pub async fn open() -> Self {
-        Self::seeded(7).await
+        Self::paced(Pace::Virtual).await
     }
 
-    pub async fn seeded(seed: u64) -> Self {
+    pub async fn paced(pace: Pace) -> Self {
         let project = project();
-        let lab = Lab::builder(&project).seed(seed).start().await.expect("a lab");
+        let lab = Lab::builder(&project).seed(7).pace(pace).start().await.expect("a lab");
         Self { lab, project }
     }
 
@@ -90,7 +91,7 @@ impl House {
         let access = options.proxmox.clone().expect("access to Proxmox");
         let env = self.lab.env(run);
         let provider = ProxmoxProvider::connect(&access, &options, &env, Limits::default()).expect("a provider");
-        Guest { run, options, provider, cx: Context::new(env).for_step("test"), owner: self.owner() }
+        Guest { run, provider, cx: Context::new(env).for_step("test"), owner: self.owner() }
     }
 
     pub fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
@@ -118,6 +119,15 @@ impl House {
             let volumes = volumes.filter(|name| name.contains(&marker)).map(|name| format!("volume {name}"));
             vm.into_iter().chain(pooled).chain(volumes).collect()
         })
+    }
+
+    /// Drives an engine until it is done or its power is cut. A cut engine would
+    /// ask a silent house for ever: its deadline is the caller's.
+    pub async fn until_cut<T>(&self, engine: impl Future<Output = T>) -> Option<T> {
+        match select(pin!(self.lab.cut_happened()), pin!(engine)).await {
+            Either::Left(_) => None,
+            Either::Right((end, _)) => Some(end),
+        }
     }
 
     /// Nothing of anybody else was written to, and no invariant broke.
