@@ -195,7 +195,7 @@ impl Castle {
     pub async fn plan(&self, cx: &Context, goal: Goal, lost: LostLife) -> Result<Plan> {
         let observation = self.observe(cx).await;
         let mut plan = Plan::of(&self.project, &observation, goal, lost);
-        self.preflight(cx, &observation.owner, &mut plan).await?;
+        self.preflight(cx, &observation, &mut plan).await?;
         Ok(plan)
     }
 
@@ -207,21 +207,27 @@ impl Castle {
     pub async fn check(&self, cx: &Context) -> Result<Vec<Problem>> {
         let observation = self.observe(cx).await;
         let plan = Plan::of(&self.project, &observation, Goal::Create, LostLife::Continue);
-        let mut problems = self.machines.preflight(cx, &observation.owner, &self.project.machines).await?;
+        let mut problems = match &observation.machines {
+            Part::Known(inventory) => self.machines.preflight(cx, &self.project.machines, inventory).await?,
+            Part::Unknown(_) => Vec::new(),
+        };
         for problem in plan.problems {
-            if !problems.iter().any(|known| known.code == problem.code && known.subject == problem.subject) {
+            // What the provider has told of the same machine comes with its command.
+            let same = |known: &Problem| known.is_error() && problem.subject.ends_with(&known.subject);
+            if !problems.iter().any(same) {
                 problems.push(problem);
             }
         }
         Ok(problems)
     }
 
-    async fn preflight(&self, cx: &Context, owner: &Owner, plan: &mut Plan) -> Result<()> {
+    async fn preflight(&self, cx: &Context, observation: &Observation, plan: &mut Plan) -> Result<()> {
         let births: Vec<_> = plan.births().map(|machine| self.project.machines[machine].clone()).collect();
+        let Part::Known(inventory) = &observation.machines else { return Ok(()) };
         if births.is_empty() || plan.is_refused() {
             return Ok(());
         }
-        let found = self.machines.preflight(cx, owner, &births).await?;
+        let found = self.machines.preflight(cx, &births, inventory).await?;
         plan.problems.extend(found);
         Ok(())
     }
@@ -342,7 +348,7 @@ impl Castle {
         let observation = self.observe(cx).await;
         cx.check()?;
         let mut plan = Plan::of(&self.project, &observation, goal, lost);
-        self.preflight(cx, &observation.owner, &mut plan).await?;
+        self.preflight(cx, &observation, &mut plan).await?;
         course.problems.clone_from(&plan.problems);
         cx.log().push(EventKind::Planned { changes: plan.changes.iter().map(ToString::to_string).collect() });
         if plan.is_blind() {

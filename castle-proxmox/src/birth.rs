@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use castle_core::{Birth, Context, ErrorKind, Machine, MachineSpec, Name, Owner};
+use castle_core::{Birth, Context, ErrorKind, Machine, MachineSpec, Name, Owner, Power};
 use reqwest::Method;
 
 use crate::config::{DYING, Tags, size_text};
@@ -36,6 +36,7 @@ impl ProxmoxProvider {
         })?;
         let (id, host) = (spec.id, spec.host.as_str());
         let mut last: Option<Error> = None;
+        let mut made = false;
         for attempt in 0..ATTEMPTS {
             // The first look may be a short one: the number itself refuses a twin.
             let sight = match &last {
@@ -43,7 +44,7 @@ impl ProxmoxProvider {
                 Some(_) => Some(self.sight(owner, id, host).await?),
             };
             match sight {
-                Some(Sight::Seen(seen)) => return self.complete(cx, owner, spec, birth, *seen).await,
+                Some(Sight::Seen(seen)) => return self.complete(cx, owner, spec, birth, *seen, made).await,
                 Some(Sight::Stub(text)) => return Err(stub(spec, &text)),
                 Some(Sight::Hidden) => return Err(hidden(spec)),
                 Some(Sight::Busy(upid)) => {
@@ -53,7 +54,7 @@ impl ProxmoxProvider {
                 Some(Sight::Absent) | None => {}
             }
             match self.create(cx, owner, spec, birth, &mark).await {
-                Ok(()) => last = None,
+                Ok(()) => (last, made) = (None, true),
                 Err(error) if error.refusal().is_some_and(Refusal::passes_by_itself) => {
                     cx.waiting(format!("a busy lock on {host}: {error}"));
                     self.env.clock.sleep(BACKOFF * (attempt + 1)).await;
@@ -65,7 +66,7 @@ impl ProxmoxProvider {
         }
         // One more look: the last attempt may have been the good one.
         match self.sight(owner, id, host).await? {
-            Sight::Seen(seen) => self.complete(cx, owner, spec, birth, *seen).await,
+            Sight::Seen(seen) => self.complete(cx, owner, spec, birth, *seen, made).await,
             Sight::Stub(text) => Err(stub(spec, &text)),
             Sight::Hidden => Err(hidden(spec)),
             Sight::Busy(_) | Sight::Absent => Err(match last {
@@ -110,12 +111,14 @@ impl ProxmoxProvider {
         spec: &MachineSpec,
         birth: &Birth,
         mut seen: Seen,
+        made: bool,
     ) -> castle_core::Result<Machine> {
         for _ in 0..ATTEMPTS {
             verify(spec, birth, &seen)?;
             match seen.config.disk() {
                 Some(disk) if disk >= spec.disk => {
-                    let power = self.power_now(&seen.node, spec.id).await?;
+                    // One that this very call made is off: nobody was asked to start it.
+                    let power = if made { Power::Stopped } else { self.power_now(&seen.node, spec.id).await? };
                     return Ok(seen.machine(spec.id, power));
                 }
                 Some(_) => match self.resize(cx, spec, &seen).await {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use castle_core::{ByteSize, Context, Inventory, MachineSpec, Owner, Power, Problem, Slot, Standing};
+use castle_core::{ByteSize, Inventory, MachineSpec, Power, Problem, Slot, Standing};
 
 use crate::provider::ProxmoxProvider;
 use crate::rights::{Rights, bridge_path, missing};
@@ -21,7 +21,9 @@ const BESIDE_THE_DISK: ByteSize = ByteSize::bytes(8 << 20);
 const IMAGE: ByteSize = ByteSize::bytes(1536 << 20);
 
 impl ProxmoxProvider {
-    /// Looks for what would stop the birth of `specs`.
+    /// Looks for what would stop the birth of `specs`, beside what `inventory`
+    /// shows already. What does not depend on each other is asked at once: a
+    /// birth waits for the answers.
     ///
     /// # Errors
     ///
@@ -29,21 +31,20 @@ impl ProxmoxProvider {
     /// certificate, a refused token.
     pub(crate) async fn check_house(
         &self,
-        cx: &Context,
-        owner: &Owner,
         specs: &[MachineSpec],
+        inventory: &Inventory,
     ) -> castle_core::Result<Vec<Problem>> {
-        let version: Version = self.client.get(&["version"], &[]).await?;
-        let mut found: Vec<Problem> = too_old(&version).into_iter().collect();
-        let permissions: Permissions = self.client.get(&["access", "permissions"], &[]).await?;
-        let rights = Rights::read(permissions);
+        let (version, permissions, pools) = futures::join!(
+            self.client.get::<Version>(&["version"], &[]),
+            self.client.get::<Permissions>(&["access", "permissions"], &[]),
+            self.client.get::<Vec<Pool>>(&["pools"], &[]),
+        );
+        let mut found: Vec<Problem> = too_old(&version?).into_iter().collect();
+        let rights = Rights::read(permissions?);
         found.extend(missing(&rights, specs, self.client.token_id()));
-
-        let inventory = self.take_inventory(cx, owner, specs).await?;
-        let nodes = self.list_nodes().await?;
-        let known: Vec<&str> = nodes.iter().filter_map(|entry| entry.node.as_deref()).collect();
         found.extend(specs.iter().filter_map(|spec| id_problem(spec, inventory.slots.get(&spec.id))));
-        found.extend(self.pool_problems(&rights, specs).await?);
+        found.extend(pool_problems(&rights, specs, &pools?));
+        let known: Vec<&str> = inventory.hosts.keys().map(String::as_str).collect();
         for (host, specs) in by_host(specs) {
             let Some(state) = inventory.hosts.get(host) else {
                 let hint = format!("correct the name in castle.yaml; the hosts are: {}", known.join(", "));
@@ -55,8 +56,8 @@ impl ProxmoxProvider {
                 found.push(Problem::error("host-offline", host, "the host is not online").hint(hint));
                 continue;
             }
-            found.extend(memory_problem(host, &specs, &inventory));
-            match self.host_problems(&rights, host, &specs, &inventory).await {
+            found.extend(memory_problem(host, &specs, inventory));
+            match self.host_problems(&rights, host, &specs, inventory).await {
                 Ok(problems) => found.extend(problems),
                 Err(error) => found.push(
                     Problem::error("host-not-checked", host, castle_core::Error::from(error).chain())
@@ -67,20 +68,6 @@ impl ProxmoxProvider {
         Ok(found)
     }
 
-    async fn pool_problems(&self, rights: &Rights, specs: &[MachineSpec]) -> Result<Vec<Problem>> {
-        let pools: Vec<Pool> = self.client.get(&["pools"], &[]).await?;
-        let wanted: BTreeSet<&str> = specs.iter().map(|spec| spec.pool.as_str()).collect();
-        let is_there = |pool: &str| pools.iter().any(|entry| entry.poolid.as_deref() == Some(pool));
-        Ok(wanted
-            .into_iter()
-            // Without the right to see it, its absence would prove nothing.
-            .filter(|pool| rights.has(&format!("/pool/{pool}"), "Pool.Audit") && !is_there(pool))
-            .map(|pool| {
-                Problem::error("pool-missing", pool, "there is no such pool").hint(format!("`pveum pool add {pool}`"))
-            })
-            .collect())
-    }
-
     async fn host_problems(
         &self,
         rights: &Rights,
@@ -89,7 +76,12 @@ impl ProxmoxProvider {
         inventory: &Inventory,
     ) -> Result<Vec<Problem>> {
         let mut found = Vec::new();
-        let storages: Vec<Storage> = self.client.get(&["nodes", host, "storage"], &[]).await?;
+        let (storage, network) = (["nodes", host, "storage"], ["nodes", host, "network"]);
+        let (storages, interfaces) = futures::join!(
+            self.client.get::<Vec<Storage>>(&storage, &[]),
+            self.client.get::<Vec<Interface>>(&network, &[]),
+        );
+        let (storages, interfaces) = (storages?, interfaces?);
         let storage_named = |name: &str| storages.iter().find(|entry| entry.storage.as_deref() == Some(name));
 
         let mut disks: BTreeMap<&str, Vec<&MachineSpec>> = BTreeMap::new();
@@ -119,7 +111,6 @@ impl ProxmoxProvider {
                 Err(problem) => found.push(*problem),
             }
         }
-        let interfaces: Vec<Interface> = self.client.get(&["nodes", host, "network"], &[]).await?;
         for (bridge, spec) in bridges {
             let is_there = interfaces.iter().any(|entry| entry.iface.as_deref() == Some(bridge));
             if rights.has(&bridge_path(spec), "SDN.Use") && !is_there {
@@ -151,6 +142,19 @@ impl ProxmoxProvider {
                  {url}`"
         ))))
     }
+}
+
+fn pool_problems(rights: &Rights, specs: &[MachineSpec], pools: &[Pool]) -> Vec<Problem> {
+    let wanted: BTreeSet<&str> = specs.iter().map(|spec| spec.pool.as_str()).collect();
+    let is_there = |pool: &str| pools.iter().any(|entry| entry.poolid.as_deref() == Some(pool));
+    wanted
+        .into_iter()
+        // Without the right to see it, its absence would prove nothing.
+        .filter(|pool| rights.has(&format!("/pool/{pool}"), "Pool.Audit") && !is_there(pool))
+        .map(|pool| {
+            Problem::error("pool-missing", pool, "there is no such pool").hint(format!("`pveum pool add {pool}`"))
+        })
+        .collect()
 }
 
 /// Whether a listing failed for a reason of the storage, not of the host.

@@ -124,8 +124,13 @@ impl MachineProvider for ProxmoxProvider {
         validate::problems(spec)
     }
 
-    async fn preflight(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> castle_core::Result<Vec<Problem>> {
-        self.check_house(cx, owner, specs).await
+    async fn preflight(
+        &self,
+        _: &Context,
+        specs: &[MachineSpec],
+        inventory: &Inventory,
+    ) -> castle_core::Result<Vec<Problem>> {
+        self.check_house(specs, inventory).await
     }
 
     async fn list(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> castle_core::Result<Inventory> {

@@ -84,8 +84,8 @@ impl MachineProvider for IdleMachines {
     fn validate(&self, spec: &MachineSpec) -> Vec<Problem> {
         self.0.validate(spec)
     }
-    async fn preflight(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Vec<Problem>> {
-        self.0.preflight(cx, owner, specs).await
+    async fn preflight(&self, cx: &Context, specs: &[MachineSpec], inventory: &Inventory) -> Result<Vec<Problem>> {
+        self.0.preflight(cx, specs, inventory).await
     }
     async fn list(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Inventory> {
         cx.clock().sleep(IDLE).await;

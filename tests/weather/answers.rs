@@ -9,7 +9,7 @@ fn timed_out(after: bool) -> FaultEffect {
 }
 
 #[test]
-fn lost_answers() {
+fn a_write_whose_answer_is_lost_is_looked_for_and_not_repeated_blindly() {
     for effect in [
         FaultEffect::AnswerLost,
         FaultEffect::ResetBefore,
@@ -32,8 +32,9 @@ fn lost_answers() {
 }
 
 #[test]
-fn slow_answers() {
-    let slow = |seconds, times| Fault { backend: Some("proxmox".into()), times, ..Fault::of(FaultEffect::Delay { seconds }) };
+fn slow_answers_cost_time_only() {
+    let slow =
+        |seconds, times| Fault { backend: Some("proxmox".into()), times, ..Fault::of(FaultEffect::Delay { seconds }) };
     Case::create("slow answers", End::Reached).fault(slow(20.0, 30)).check();
     Case::destroy("slow answers", End::Reached).fault(slow(20.0, 30)).check();
 }

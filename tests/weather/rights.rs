@@ -17,7 +17,8 @@ const WRONG: &str = "castle@pve!main=00000000-0000-4000-8000-000000000000";
 fn a_wrong_token_is_told_and_nothing_is_made() {
     Case::create("wrong token", End::Blind("unauthenticated", "pveum user token list"))
         .bent(|_, options| {
-            let access = options.proxmox.clone().map(|access| ProxmoxAccess { token: Secret::new(WRONG.into()), ..access });
+            let access =
+                options.proxmox.clone().map(|access| ProxmoxAccess { token: Secret::new(WRONG.into()), ..access });
             Box::pin(async move { (castle_core::Options { proxmox: access, ..options }, Box::new(()) as _) })
         })
         .writes_nothing()

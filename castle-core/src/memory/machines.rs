@@ -146,7 +146,7 @@ impl MachineProvider for MemoryMachines {
         }
     }
 
-    async fn preflight(&self, _: &Context, _: &Owner, specs: &[MachineSpec]) -> Result<Vec<Problem>> {
+    async fn preflight(&self, _: &Context, specs: &[MachineSpec], _: &Inventory) -> Result<Vec<Problem>> {
         drop(self.enter(MachineCall::Preflight)?);
         Ok(specs.iter().flat_map(|spec| self.validate(spec)).collect())
     }

@@ -57,12 +57,14 @@ pub trait MachineProvider: Send + Sync + fmt::Debug {
 
     /// Looks, without changing anything, for what would stop the birth of
     /// `specs`: rights, storage, image, bridge, certificate. Each finding
-    /// carries the administrator's command.
+    /// carries the administrator's command. `inventory` is what
+    /// [`MachineProvider::list`] just showed: what it says is not asked again, and
+    /// what a plan says of it (taken ids, memory) is not said twice.
     ///
     /// # Errors
     ///
     /// Only when the backend cannot be asked at all.
-    async fn preflight(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Vec<Problem>>;
+    async fn preflight(&self, cx: &Context, specs: &[MachineSpec], inventory: &Inventory) -> Result<Vec<Problem>>;
 
     /// Looks at every reserved id, at the hosts, and at what else can be seen.
     async fn list(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Inventory>;

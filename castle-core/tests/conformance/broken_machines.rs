@@ -102,8 +102,8 @@ impl MachineProvider for Broken {
         self.inner.validate(spec)
     }
 
-    async fn preflight(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Vec<Problem>> {
-        self.inner.preflight(cx, owner, specs).await
+    async fn preflight(&self, cx: &Context, specs: &[MachineSpec], inventory: &Inventory) -> Result<Vec<Problem>> {
+        self.inner.preflight(cx, specs, inventory).await
     }
 
     async fn list(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Inventory> {

@@ -107,7 +107,7 @@ fn every_request_that_the_lab_saw_was_counted() {
         let house = House::open().await;
         let guest = house.enter();
         let spec = &house.specs()[0];
-        guest.provider.preflight(&guest.cx, &guest.owner, house.specs()).await.expect("answers");
+        guest.preflight(house.specs()).await.expect("answers");
         guest.born(spec).await;
         guest.power(spec, Power::Running).await.expect("it starts");
         guest.provider.list(&guest.cx, &guest.owner, house.specs()).await.expect("a list");
@@ -140,7 +140,7 @@ fn a_wrong_token_is_told_and_nothing_is_made() {
         });
         let error = guest.ensure(&house.specs()[0]).await.expect_err("no such token");
         assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
-        let error = guest.provider.preflight(&guest.cx, &guest.owner, house.specs()).await.expect_err("no such token");
+        let error = guest.preflight(house.specs()).await.expect_err("no such token");
         assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
         assert!(house.writes(guest.run).is_empty());
     });

@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use castle_core::{
-    Birth, Context, ImageRef, Limits, Machine, MachineProvider, MachineSpec, Options, Owner, Pace, Project, ProjectKey,
-    Result, Secret, Slot,
+    Birth, Context, ImageRef, Limits, Machine, MachineProvider, MachineSpec, Options, Owner, Pace, Problem, Project,
+    ProjectKey, Result, Secret, Slot,
 };
 use castle_lab::faults::{Fault, FaultEffect};
 use castle_lab::{Lab, RunId, World};
@@ -141,6 +141,11 @@ impl House {
 impl Guest {
     pub fn birth(&self, spec: &MachineSpec) -> Birth {
         Birth::of("test", 1, &spec.node, 1)
+    }
+
+    pub async fn preflight(&self, specs: &[MachineSpec]) -> Result<Vec<Problem>> {
+        let inventory = self.provider.list(&self.cx, &self.owner, specs).await?;
+        self.provider.preflight(&self.cx, specs, &inventory).await
     }
 
     pub async fn ensure(&self, spec: &MachineSpec) -> Result<Machine> {

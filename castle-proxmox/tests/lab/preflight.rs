@@ -1,6 +1,6 @@
 //! What would stop a birth is found beforehand, by reads, with the command.
 
-use castle_core::{MachineProvider, Problem, Severity};
+use castle_core::{Problem, Severity};
 use castle_lab::hypervisor::{MachineWish, TaskFault};
 use castle_lab::{World, runtime};
 
@@ -11,7 +11,7 @@ fn problems(weather: impl Fn(&mut World) + Send + Sync) -> Vec<Problem> {
         let house = House::open().await;
         house.world(&weather);
         let guest = house.enter();
-        let found = guest.provider.preflight(&guest.cx, &guest.owner, house.specs()).await.expect("answers");
+        let found = guest.preflight(house.specs()).await.expect("answers");
         assert!(house.writes(guest.run).is_empty(), "a look writes nothing");
         found
     })
@@ -100,7 +100,7 @@ fn a_taken_id_is_told_as_what_takes_it() {
         house.world(|world| world.fail_task("qmcreate", None, TaskFault::Killed));
         let guest = house.enter();
         guest.ensure(&house.specs()[0]).await.expect_err("half made");
-        guest.provider.preflight(&guest.cx, &guest.owner, house.specs()).await.expect("answers")
+        guest.preflight(house.specs()).await.expect("answers")
     });
     let hint = found.iter().find(|problem| problem.code == "id-half-made").and_then(|problem| problem.hint.clone());
     assert!(hint.is_some_and(|hint| hint.contains("qm unlock 421")), "{found:#?}");

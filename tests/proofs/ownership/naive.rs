@@ -41,8 +41,8 @@ impl MachineProvider for NaiveMachines {
     fn validate(&self, spec: &MachineSpec) -> Vec<Problem> {
         self.real.validate(spec)
     }
-    async fn preflight(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Vec<Problem>> {
-        self.real.preflight(cx, owner, specs).await
+    async fn preflight(&self, cx: &Context, specs: &[MachineSpec], inventory: &Inventory) -> Result<Vec<Problem>> {
+        self.real.preflight(cx, specs, inventory).await
     }
     async fn list(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Inventory> {
         let mut inventory = self.real.list(cx, owner, specs).await?;

@@ -1,0 +1,184 @@
+//! What stands, as last seen.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use castle_core::{Inventory, Life, MachineSpec, Observation, Part, RequestCounts, Slot};
+use pyo3::prelude::*;
+use serde::Serialize;
+
+use crate::record::plain;
+
+/// One declared machine as the hypervisor shows it.
+#[pyclass(frozen, eq, hash, get_all, module = "castle_py")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct MachineStatus {
+    /// The node's name.
+    name: String,
+    /// The hypervisor's number of it.
+    id: u32,
+    /// The host it is declared for.
+    host: String,
+    /// The node's own address.
+    address: IpAddr,
+    /// `absent`, `running`, `stopped`, `hidden` (taken by a machine that the
+    /// token may not see) or `unknown`.
+    state: &'static str,
+    /// Whose it is and how that is known, or why nothing is known.
+    standing: Option<String>,
+    /// Its SMBIOS uuid.
+    uuid: Option<String>,
+}
+
+impl MachineStatus {
+    fn of(spec: &MachineSpec, inventory: &Inventory) -> Self {
+        let (state, standing, uuid) = match inventory.slots.get(&spec.id) {
+            Some(Slot::Absent) => ("absent", None, None),
+            Some(Slot::Hidden) => ("hidden", None, None),
+            Some(Slot::Unknown(why)) => ("unknown", Some(why.clone()), None),
+            None => ("unknown", Some("it was not looked at".to_owned()), None),
+            Some(Slot::Present(machine)) => {
+                let state = match machine.power {
+                    castle_core::Power::Running => "running",
+                    castle_core::Power::Stopped => "stopped",
+                    castle_core::Power::Unknown => "unknown",
+                };
+                (state, Some(machine.standing.to_string()), machine.uuid.map(|uuid| uuid.to_string()))
+            }
+        };
+        Self {
+            name: spec.node.to_string(),
+            id: spec.id.get(),
+            host: spec.host.to_string(),
+            address: spec.nic.address,
+            state,
+            standing,
+            uuid,
+        }
+    }
+}
+
+#[pymethods]
+impl MachineStatus {
+    /// The same as a dictionary that JSON can hold.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, self)
+    }
+
+    fn __repr__(&self) -> String {
+        let standing = self.standing.as_ref().map_or_else(String::new, |standing| format!(", {standing}"));
+        format!("<MachineStatus {} ({}) {}{standing}>", self.name, self.id, self.state)
+    }
+}
+
+/// What stands. Nothing of it was remembered: it was all asked for.
+#[pyclass(frozen, eq, module = "castle_py")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    cluster: String,
+    life: Option<u32>,
+    life_state: Option<&'static str>,
+    machines: Vec<MachineStatus>,
+    unknown: BTreeMap<&'static str, String>,
+    requests: RequestCounts,
+}
+
+impl Status {
+    /// Keeps what `seen` says of the declared machines, and what looking cost.
+    pub fn new(project: &castle_core::Project, seen: &Observation, requests: RequestCounts) -> Self {
+        let mut unknown = BTreeMap::new();
+        let newest = match &seen.lives {
+            Part::Known(lives) => lives.newest(),
+            Part::Unknown(why) => {
+                unknown.insert("lives", why.clone());
+                None
+            }
+        };
+        let machines = match &seen.machines {
+            Part::Known(inventory) => project.machines.iter().map(|spec| MachineStatus::of(spec, inventory)).collect(),
+            Part::Unknown(why) => {
+                unknown.insert("machines", why.clone());
+                Vec::new()
+            }
+        };
+        Self {
+            cluster: project.cluster.name.to_string(),
+            life: newest.map(|(number, _)| number),
+            life_state: newest.map(|(_, life)| state_of(life)),
+            machines,
+            unknown,
+            requests,
+        }
+    }
+}
+
+fn state_of(life: Life) -> &'static str {
+    match (life.ended, life.complete) {
+        (true, _) => "ended",
+        (false, true) => "whole",
+        (false, false) => "being born",
+    }
+}
+
+#[pymethods]
+impl Status {
+    /// The cluster's name.
+    #[getter]
+    fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The number of the newest life; `None` before the first.
+    #[getter]
+    fn life(&self) -> Option<u32> {
+        self.life
+    }
+
+    /// `being born`, `whole` or `ended`.
+    #[getter]
+    fn life_state(&self) -> Option<&'static str> {
+        self.life_state
+    }
+
+    /// The declared machines, in the order of the declaration.
+    #[getter]
+    fn machines(&self) -> Vec<MachineStatus> {
+        self.machines.clone()
+    }
+
+    /// The parts that did not answer (`lives`, `machines`), and why. What is not
+    /// known is never shown as absent.
+    #[getter]
+    fn unknown(&self) -> BTreeMap<&'static str, String> {
+        self.unknown.clone()
+    }
+
+    /// What looking cost, for each backend.
+    #[getter]
+    fn requests<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.requests)
+    }
+
+    /// The status as a dictionary that JSON can hold.
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, self)
+    }
+
+    fn __repr__(&self) -> String {
+        let life = match (self.life, self.life_state) {
+            (Some(number), Some(state)) => format!("life {number} {state}"),
+            _ if self.unknown.contains_key("lives") => "lives not known".to_owned(),
+            _ => "no life yet".to_owned(),
+        };
+        let running = self.machines.iter().filter(|machine| machine.state == "running").count();
+        let machines = match self.unknown.contains_key("machines") {
+            true => "machines not known".to_owned(),
+            false => format!("{running} of {} machines running", self.machines.len()),
+        };
+        format!("<Status {}: {life}, {machines}>", self.cluster)
+    }
+
+    fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {
+        slf.py().import("castle_py.notebook")?.call_method1("status_html", (slf,))?.extract()
+    }
+}
