@@ -4,7 +4,7 @@ CASTLE := $(CARGO) run --quiet --example castle --
 PROOFS := $(CARGO) run --quiet --example proofs --
 VENV := target/venv
 
-.PHONY: demo test lint proofs witness bench docs fmt
+.PHONY: demo test lint proofs witness py bench docs fmt
 
 demo: ## the main job on the embedded lab: create, look, destroy
 	$(CASTLE) demo --project examples/projects/blue/proxmox
@@ -31,6 +31,13 @@ $(VENV)/ready: tests/witness/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement tests/witness/requirements.txt
 	touch $@
+
+py: ## the Python bindings: built, tested, types checked
+	@if python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  set -e; test -x $(VENV)/bin/python || python3 -m venv $(VENV); \
+	  $(VENV)/bin/pip install --quiet './castle-py[test]'; \
+	  cd castle-py && ../$(VENV)/bin/python -m pytest --quiet; \
+	else echo "skipped: py, which needs Python 3.11 or newer"; fi
 
 bench: ## figures; each prints `bench NAME key=value ..`
 	$(PROOFS) bench

@@ -60,17 +60,10 @@ impl ProxmoxProvider {
             _ => ("stop", vec![("overrule-shutdown", "1".to_owned())], format!("machine {id} to stop")),
         };
         let path = ["nodes", node, "qemu", &id, "status", verb];
-        let upid = self.write(cx, node, Method::POST, &path, &params).await?;
-        let host = self.host(node);
-        let task = async {
-            match &upid {
-                Some(upid) => self.finish(cx, upid, &why).await,
-                None => Ok(()),
-            }
-        };
-        // Both are asked in the same looks, so the end of the task and the state
-        // that it left are seen at once. A task that fails ends the wait.
-        futures::try_join!(task, host.watch.power(cx, spec.id.get(), wanted, &why)).map(|_| ())
+        if let Some(upid) = self.write(cx, node, Method::POST, &path, &params).await? {
+            self.finish(cx, &upid, &why).await?;
+        }
+        self.host(node).watch.power(cx, spec.id.get(), wanted, &why).await
     }
 
     /// The machine, proved ours; or the reason why it is not.

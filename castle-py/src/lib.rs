@@ -2,7 +2,7 @@
 //!
 //! Each class wraps a value of the Rust crates and adds nothing that a user of
 //! Rust would miss. Every class is frozen: what Python holds was true when it
-//! was made. What takes time goes through [`runtime::enter`], the one door that
+//! was made. What takes time goes through `runtime::enter`, the one door that
 //! lets other Python threads run and hears Ctrl-C.
 
 mod error;

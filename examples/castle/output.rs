@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use castle_core::{
-    Error, ErrorKind, Event, EventKind, Goal, Observation, Outcome, Part, Plan, Problem, Project, Report, Slot,
-    StepOutcome,
+    Error, ErrorKind, Event, EventKind, Goal, Observation, Outcome, Part, Plan, Problem, Project, Report,
+    RequestCounts, Requests, Slot, StepOutcome,
 };
 use serde_json::{Value, json};
 
@@ -18,6 +18,30 @@ use crate::{Exit, picture};
 pub struct Output {
     json: bool,
     began: Instant,
+}
+
+/// Where a verb began: its report tells what came after.
+pub struct Start {
+    at: Duration,
+    requests: RequestCounts,
+}
+
+impl Start {
+    /// Now.
+    pub fn of(home: &Home) -> Self {
+        Self { at: home.castle.env().clock.elapsed(), requests: home.castle.requests() }
+    }
+
+    /// What was asked since.
+    fn requests(&self, home: &Home) -> RequestCounts {
+        let mut requests = home.castle.requests();
+        for (name, count) in &mut requests {
+            let before = self.requests.get(name).copied().unwrap_or_default();
+            count.read -= before.read;
+            count.write -= before.write;
+        }
+        requests
+    }
 }
 
 fn seconds(duration: Duration) -> f64 {
@@ -111,7 +135,10 @@ impl Output {
                 object.insert("type".into(), "plan".into());
                 println!("{}", Value::Object(object));
             }
-            _ => self.text(format_args!("\n{plan}\n")),
+            _ => {
+                let lines: Vec<String> = plan.to_string().lines().map(picture::folded).collect();
+                self.text(format_args!("\n{}\n", lines.join("\n")));
+            }
         }
     }
 
@@ -151,7 +178,7 @@ impl Output {
     }
 
     /// The last line of a run.
-    pub fn report(&self, report: &Report, home: &Home, ideal: Option<Duration>) -> Exit {
+    pub fn report(&self, report: &Report, ideal: Option<Duration>) -> Exit {
         self.line(self.report_value(report, ideal));
         if !self.json {
             for problem in &report.problems {
@@ -164,22 +191,16 @@ impl Output {
                 .iter()
                 .map(|(name, count)| format!("{name} {} read, {} written", count.read, count.write))
                 .collect();
-            println!(
-                "{} {}: {:.1} s{ideal}; {}",
-                report.goal,
-                told(report.outcome),
-                report.took.as_secs_f64(),
-                requests.join("; ")
-            );
+            println!("{} {}: {:.1} s{ideal}", report.goal, told(report.outcome), report.took.as_secs_f64());
+            println!("{}", picture::folded(&format!("asked: {}", requests.join("; "))));
             if let Some(error) = &report.error {
                 self.error(error);
             }
             if !report.left.is_empty() && report.outcome != Outcome::Ok {
-                println!("left to do: {}", report.left.join(", "));
+                println!("{}", picture::folded(&format!("left to do: {}", report.left.join(", "))));
                 println!("    run `castle {}` again: it goes on from here", report.goal);
             }
         }
-        let _ = home;
         exit_of(report)
     }
 
@@ -218,22 +239,30 @@ impl Output {
     }
 
     /// The last line of a verb that changes nothing.
-    pub fn closing(&self, verb: &str, outcome: Outcome, home: &Home) {
-        self.line(self.closing_value(verb, outcome, Some(home)));
+    pub fn closing(&self, verb: &str, outcome: Outcome, home: &Home, start: &Start) {
+        self.line(self.closing_value(verb, outcome, Some((home, start))));
     }
 
-    fn closing_value(&self, verb: &str, outcome: Outcome, home: Option<&Home>) -> Value {
-        let requests = home.map_or_else(|| json!({}), |home| json!(home.castle.requests()));
-        json!({
-            "type": "report", "goal": verb, "outcome": outcome, "simulated_seconds": 0.0,
+    fn closing_value(&self, verb: &str, outcome: Outcome, done: Option<(&Home, &Start)>) -> Value {
+        // A call that came to no castle has asked nobody, and says so.
+        let none = || RequestCounts::from([("proxmox", Requests::default())]);
+        let requests = done.map_or_else(none, |(home, start)| start.requests(home));
+        let took = done.map_or(Duration::ZERO, |(home, start)| home.castle.env().clock.elapsed() - start.at);
+        let mut value = json!({
+            "type": "report", "goal": verb, "outcome": outcome, "simulated_seconds": seconds(took),
             "wall_seconds": seconds(self.began.elapsed()), "requests": requests, "milestones": {}, "steps": [],
             "critical_path": [],
-        })
+        });
+        if done.is_some_and(|(home, _)| home.lab.is_some()) {
+            // Requests cost nothing in an ideal world, and there is nothing else to wait for.
+            value["ideal_seconds"] = seconds(Duration::ZERO).into();
+        }
+        value
     }
 
     /// A verb that could not do its work.
-    pub fn failure(&self, verb: &str, error: &Error, home: &Home) -> Exit {
-        let mut value = self.closing_value(verb, outcome_of(error), Some(home));
+    pub fn failure(&self, verb: &str, error: &Error, home: &Home, start: &Start) -> Exit {
+        let mut value = self.closing_value(verb, outcome_of(error), Some((home, start)));
         value["error"] = error_value(error);
         self.line(value);
         self.error(error);

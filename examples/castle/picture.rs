@@ -4,8 +4,11 @@ use std::fmt::Write;
 
 use castle_core::{Observation, Part, Project, Slot, StepOutcome, Timeline};
 
+/// What a terminal shows at least.
+const WIDTH: usize = 80;
 const NAME_WIDTH: usize = 30;
-const BAR_WIDTH: usize = 36;
+/// Together with a name, a time and a word such as `stopped`: one line.
+const BAR_WIDTH: usize = 32;
 
 /// The steps of a run as bars over time; those on the critical path are full.
 pub fn timeline(timeline: &Timeline) -> String {
@@ -26,25 +29,43 @@ pub fn timeline(timeline: &Timeline) -> String {
         };
         let took = (step.end_ms - step.start_ms) as f64 / 1000.0;
         let line = format!("{}{}", " ".repeat(from), bar.repeat(length));
-        let _ = writeln!(text, "{:NAME_WIDTH$} {line:<width$} {took:>6.1}{sign}", step.id, width = BAR_WIDTH + 1);
+        let name = shortened(&step.id);
+        let _ = writeln!(text, "{name:NAME_WIDTH$} {line:<width$} {took:>6.1}{sign}", width = BAR_WIDTH + 1);
     }
-    let _ = write!(text, "critical path (full bars): {}", wrapped(&timeline.critical_path));
+    text.push_str(&folded(&format!("critical path (full bars): {}", timeline.critical_path.join(" > "))));
     text
 }
 
-fn wrapped(names: &[String]) -> String {
-    let mut text = String::new();
-    let mut width = 27;
-    for (index, name) in names.iter().enumerate() {
-        let piece = if index == 0 { name.clone() } else { format!(" > {name}") };
-        if width + piece.len() > 80 {
-            text.push_str("\n   ");
-            width = 3;
-        }
-        width += piece.len();
-        text.push_str(&piece);
+/// A name that fits its column: the ends of a long one tell what it is.
+fn shortened(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= NAME_WIDTH {
+        return name.to_owned();
     }
-    text
+    let half = (NAME_WIDTH - 1) / 2;
+    let ends = |range: &[char]| range.iter().collect::<String>();
+    format!("{}…{}", ends(&letters[..half]), ends(&letters[letters.len() - half..]))
+}
+
+/// A line broken between words, its continuations set in by four. A word that
+/// is longer than a line stays whole, so that it can be copied.
+pub fn folded(line: &str) -> String {
+    let text = line.trim_start();
+    let mut folded = " ".repeat(line.len() - text.len());
+    let mut width = folded.len();
+    for (index, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if index > 0 && width + 1 + length > WIDTH {
+            folded.push_str("\n    ");
+            width = 4;
+        } else if index > 0 {
+            folded.push(' ');
+            width += 1;
+        }
+        folded.push_str(word);
+        width += length;
+    }
+    folded
 }
 
 /// The lives and the machines as a table.
@@ -100,5 +121,5 @@ pub fn status(project: &Project, observation: &Observation) -> String {
         let state = if host.online { "online" } else { "offline" };
         let _ = write!(text, "\nhost {name}: {state}, {} of {} in use", host.memory_used, host.memory_total);
     }
-    text
+    text.lines().map(folded).collect::<Vec<_>>().join("\n")
 }

@@ -36,8 +36,10 @@ async fn serve(project: &Project, pace: Pace, seed: u64, dir: &Path, output: &Ou
     // Each client process is a run of its own; a document for all of them cannot
     // tell them apart.
     options.source = None;
-    options.secrets = SecretsAccess::Files("secrets".into());
     folder(dir)?;
+    // The document is copied to other folders, and the secrets stay here.
+    let dir = &dir.canonicalize().map_err(|error| unwritable(dir, error))?;
+    options.secrets = SecretsAccess::Files(dir.join("secrets"));
     folder(&dir.join("secrets"))?;
     private_file(&dir.join("ca.pem"), lab.pki().ca_pem())?;
     private_file(

@@ -4,7 +4,7 @@ use castle_core::{Context, Error, ErrorKind, Goal, Outcome, Problem, Report, Run
 
 use crate::Exit;
 use crate::arguments::{Arguments, Verb};
-use crate::output::Output;
+use crate::output::{Output, Start};
 use crate::wiring::Home;
 
 /// Runs the verb and prints what came of it.
@@ -14,7 +14,7 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
         output.note("a castle is raised first: this lab began empty");
         let report = home.castle.run(Goal::Create, RunOptions::default()).await;
         if report.outcome != Outcome::Ok {
-            return output.report(&report, home, None);
+            return output.report(&report, None);
         }
     }
     match &arguments.verb {
@@ -24,7 +24,7 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
         Verb::Status => status(home, output).await,
         Verb::Destroy { confirm, .. } => {
             if let Some(error) = unconfirmed(arguments, home, confirm.as_deref()) {
-                return output.early_failure("destroy", &error);
+                return output.failure("destroy", &error, home, &Start::of(home));
             }
             reach(arguments, home, output, Goal::Destroy).await
         }
@@ -60,27 +60,29 @@ fn unconfirmed(arguments: &Arguments, home: &Home, confirm: Option<&str>) -> Opt
 }
 
 async fn check(home: &Home, output: &Output) -> Exit {
+    let start = Start::of(home);
     let cx = Context::new(home.castle.env().clone());
     match home.castle.check(&cx).await {
-        Err(error) => output.failure("check", &error, home),
+        Err(error) => output.failure("check", &error, home, &start),
         Ok(problems) => {
             output.findings(&problems);
             let refused = problems.iter().any(Problem::is_error);
-            output.closing("check", if refused { Outcome::Refused } else { Outcome::Ok }, home);
+            output.closing("check", if refused { Outcome::Refused } else { Outcome::Ok }, home, &start);
             if refused { Exit::Refused } else { Exit::Done }
         }
     }
 }
 
 async fn plan(arguments: &Arguments, home: &Home, output: &Output, detailed: bool) -> Exit {
+    let start = Start::of(home);
     let cx = Context::new(home.castle.env().clone());
     let plan = home.castle.plan(&cx, arguments.verb.goal(), arguments.verb.choices().lost_life()).await;
     match plan {
-        Err(error) => output.failure("plan", &error, home),
+        Err(error) => output.failure("plan", &error, home, &start),
         Ok(plan) => {
             output.plan(&plan);
             let refused = plan.is_refused();
-            output.closing("plan", if refused { Outcome::Refused } else { Outcome::Ok }, home);
+            output.closing("plan", if refused { Outcome::Refused } else { Outcome::Ok }, home, &start);
             match (refused, plan.is_done()) {
                 (true, _) => Exit::Refused,
                 (_, false) if detailed => Exit::Changes,
@@ -91,24 +93,26 @@ async fn plan(arguments: &Arguments, home: &Home, output: &Output, detailed: boo
 }
 
 async fn status(home: &Home, output: &Output) -> Exit {
+    let start = Start::of(home);
     let cx = Context::new(home.castle.env().clone());
     let observation = home.castle.observe(&cx).await;
     output.status(home.castle.project(), &observation);
     let seen = observation.machines.known().is_some();
-    output.closing("status", if seen { Outcome::Ok } else { Outcome::Failed }, home);
+    output.closing("status", if seen { Outcome::Ok } else { Outcome::Failed }, home, &start);
     if seen { Exit::Done } else { Exit::Failed }
 }
 
 async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) -> Exit {
     let options = RunOptions { lost_life: arguments.verb.choices().lost_life(), ..RunOptions::default() };
     let cancel = options.cancel.clone();
+    let start = Start::of(home);
     let ideal = ideal(home, goal);
     output.ideal(goal, ideal);
     if !output.is_json() {
         let cx = Context::new(home.castle.env().clone());
         match home.castle.plan(&cx, goal, options.lost_life).await {
             Ok(plan) => output.plan(&plan),
-            Err(error) => return output.failure(arguments.verb.name(), &error, home),
+            Err(error) => return output.failure(arguments.verb.name(), &error, home, &start),
         }
     }
     let run = home.castle.run(goal, options);
@@ -133,7 +137,7 @@ async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) 
         report = both => report,
         () = interrupt => return Exit::Interrupted,
     };
-    output.report(&report, home, ideal)
+    output.report(&report, ideal)
 }
 
 /// The shortest time that the lab's physics allow, computed before the run.

@@ -104,15 +104,16 @@ async fn embedded(arguments: &Arguments, project: &Project, pace: Pace) -> Resul
 
 fn remote(arguments: &Arguments, project: &Project, file: &Path) -> Result<Home> {
     let options = read_options(file)?;
-    if options.pace == Pace::Virtual {
-        return Err(Error::new(
-            ErrorKind::InvalidSpec,
-            "endpoints cannot run in virtual time: another process keeps its own",
-        )
-        .with("file", file.display())
-        .hint("serve the lab with `--pace 60x`, or use `--lab`"));
-    }
     let pace = arguments.pace.unwrap_or(options.pace);
+    let refused = |why: &str| Err(Error::new(ErrorKind::InvalidSpec, why).with("file", file.display()));
+    if pace == Pace::Virtual {
+        return refused("endpoints cannot run in virtual time: another process keeps its own")
+            .map_err(|error| error.hint("serve the lab with `--pace 60x`, or use `--lab`"));
+    }
+    if !options.lab && pace != Pace::Real {
+        // Deadlines would end long before the host had its time.
+        return refused("only a lab can be faster than the clock").map_err(|error| error.hint("leave `--pace` out"));
+    }
     let env = Env { clock: Clock::new(pace), entropy: Arc::new(OsEntropy) };
     let castle = open(project, &options, env, None, arguments.verb.choices().waive_ownership)?;
     Ok(Home { castle, is_lab: options.lab, lab: None, place: file.display().to_string() })
@@ -121,7 +122,9 @@ fn remote(arguments: &Arguments, project: &Project, file: &Path) -> Result<Home>
 /// Reads an option document; paths in it are relative to its own folder.
 pub fn read_options(file: &Path) -> Result<Options> {
     let unreadable = |error: std::io::Error| {
-        Error::new(ErrorKind::NotFound, format!("{} cannot be read", file.display())).caused_by(error)
+        Error::new(ErrorKind::InvalidSpec, format!("{} cannot be read", file.display()))
+            .hint("`--endpoints FILE` names the option document; `castle lab serve --dir D` writes D/lab.yaml")
+            .caused_by(error)
     };
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
     let base = file.parent().unwrap_or(Path::new("."));

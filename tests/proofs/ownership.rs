@@ -4,6 +4,8 @@
 
 mod naive;
 
+use std::collections::BTreeMap;
+
 use castle_core::{Goal, Outcome, Project};
 use castle_lab::hypervisor::{MachineWish, Maker};
 use castle_lab::world::Moment;
@@ -124,18 +126,26 @@ fn still_cases() -> Vec<Case> {
     ]
 }
 
-/// The requests of a destroy that concern machine 421, with their places in the
-/// run. Between them the administrator may do what he likes.
-fn requests_about_421(project: &Project, world: &World) -> Vec<(u32, String)> {
+/// The requests of a destroy that concern machine 421, each with the moment just
+/// before its effect. Between them the administrator may do what he likes.
+fn requests_about_421(project: &Project, world: &World) -> Vec<(Moment, String)> {
     let entries = Visit::new(project, Goal::Destroy).to(world.clone()).go().entries;
+    let mut seen: BTreeMap<(String, String), u32> = BTreeMap::new();
     // The secret store's requests reach no server, so the world does not count them.
-    let served = (0..).zip(entries.iter().filter(|entry| entry.backend == "proxmox"));
-    let about = served.filter(|(_, entry)| entry.entity == "421" || !entry.write);
-    about.map(|(place, entry)| (place, format!("{} {}", entry.kind, entry.entity))).collect()
+    let served = entries.into_iter().filter(|entry| entry.backend == "proxmox");
+    let about = served.filter(|entry| entry.entity == "421" || !entry.write);
+    about
+        .map(|entry| {
+            let nth = seen.entry((entry.kind.clone(), entry.entity.clone())).or_default();
+            let moment = Moment::before(&entry.kind).of(&entry.entity).in_run(SECOND_RUN).skipping(*nth);
+            *nth += 1;
+            (moment, format!("{} {} #{nth}", entry.kind, entry.entity))
+        })
+        .collect()
 }
 
 /// The id is handed on to a stranger just before one request of a destroy.
-fn recycled(requests: &[(u32, String)]) -> Vec<Case> {
+fn recycled(requests: &[(Moment, String)]) -> Vec<Case> {
     type Stranger = (&'static str, fn() -> MachineWish);
     let strangers: [Stranger; 4] = [
         ("outside the pool", || stranger(421)),
@@ -144,12 +154,12 @@ fn recycled(requests: &[(u32, String)]) -> Vec<Case> {
         ("in the pool, protected", || stranger(421).in_pool("blue").with("protection", "1")),
     ];
     let mut cases = Vec::new();
-    for (index, request) in requests {
+    for (moment, request) in requests {
         for (what, wish) in strangers {
-            let name = format!("recycled {what} before {request} ({index})");
-            let index = *index;
+            let moment = moment.clone();
+            let name = format!("recycled {what} before {request}");
             cases.push(case(name, Goal::Destroy, Expect::Whichever, move |world| {
-                world.when(Moment::before_request(SECOND_RUN, index), move |world| world.admin_create(wish()));
+                world.when(moment.clone(), move |world| world.admin_create(wish()));
             }));
         }
     }
@@ -204,16 +214,16 @@ fn admins(world: &World) -> Vec<u32> {
 /// The windows that no client can close: Proxmox takes no digest with stop and
 /// DELETE. Names the requests before which a stranger under our number, in
 /// castle's own pool, off and unprotected, would be removed.
-fn residual(project: &Project, world: &World, requests: &[(u32, String)]) -> Vec<String> {
-    let removes = |index: u32| {
+fn residual(project: &Project, world: &World, requests: &[(Moment, String)]) -> Vec<String> {
+    let removes = |moment: &Moment| {
         let mut world = world.clone();
-        world.when(Moment::before_request(SECOND_RUN, index), |world| {
+        world.when(moment.clone(), |world| {
             world.admin_create(stranger(421).in_pool("blue"));
         });
         !admins(&Visit::new(project, Goal::Destroy).to(world).go().world).contains(&421)
     };
-    let about_421 = requests.iter().filter(|(_, request)| request.ends_with(" 421"));
-    about_421.filter(|(index, _)| removes(*index)).map(|(_, request)| request.clone()).collect()
+    let about_421 = requests.iter().filter(|(_, request)| request.contains(" 421 #"));
+    about_421.filter(|(moment, _)| removes(moment)).map(|(_, request)| request.replace(' ', "_")).collect()
 }
 
 /// Tries every case, with castle and with a client that trusts numbers.

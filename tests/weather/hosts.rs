@@ -13,31 +13,30 @@ fn a_host_that_is_off_is_told_and_never_taken_for_empty() {
         .clears(|world| world.set_host_online("pve", true))
         .writes_nothing()
         .check();
-    Case::destroy("host offline", End::Unseen)
+    Case::destroy("host offline", End::Blind("the host does not answer"))
         .weather(|world| world.set_host_online("pve", false))
         .clears(|world| world.set_host_online("pve", true))
-        .tells("595")
+        .tells("595: No route to host")
         .check();
 }
 
+/// An import that dies with its host is a killed one: see the tasks.
 #[test]
-fn a_host_that_loses_power_while_it_works_leaves_what_it_made_to_the_administrator() {
-    Case::create("host offline in the middle", End::Refused("host-offline", "bring the host back"))
-        .weather(|world| {
-            world.when(Moment::after("POST qemu/status/start"), |world| world.set_host_online("pve", false));
-        })
+fn a_host_that_loses_power_while_its_machines_start_is_waited_for() {
+    let last_start = || Moment::after("POST qemu/status/start").skipping(2);
+    Case::create("host offline in the middle", End::Late("host pve does not answer"))
+        .weather(move |world| world.when(last_start(), |world| world.set_host_online("pve", false)))
         .tells("595: No route to host")
-        // The import that died with the host.
-        .leaves(&[
-            "vm-421-cloudinit",
-            "vm-421-disk-0",
-            "vm-421-disk-1",
-            "VM 421 on pve: a configuration with the lock create",
-        ])
-        .clears(|world| {
-            world.set_host_online("pve", true);
-            world.admin_destroy(421);
+        .clears(|world| world.set_host_online("pve", true))
+        .check();
+    Case::create("host offline for a minute", End::Reached)
+        .weather(move |world| {
+            world.when(last_start(), |world| {
+                world.set_host_online("pve", false);
+                world.schedule(world.now() + Duration::from_secs(60), |world| world.set_host_online("pve", true));
+            });
         })
+        .tells("host pve does not answer")
         .check();
 }
 
@@ -111,8 +110,8 @@ fn a_busy_lock_is_waited_for() {
 /// counts as progress. It should end as `conflict` after six fruitless rounds.
 #[test]
 fn a_lock_that_stays_busy_is_waited_for_as_long_as_it_takes() {
-    Case::create("storage lock busy for half an hour", End::Reached)
-        .weather(|world| world.occupy_storage("pve", "local-lvm", Duration::from_secs(1800)))
+    Case::create("storage lock busy for eight minutes", End::Reached)
+        .weather(|world| world.occupy_storage("pve", "local-lvm", Duration::from_secs(480)))
         .tells("a busy lock on pve")
         .check();
 }

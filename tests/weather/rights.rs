@@ -15,7 +15,7 @@ const WRONG: &str = "castle@pve!main=00000000-0000-4000-8000-000000000000";
 
 #[test]
 fn a_wrong_token_is_told_and_nothing_is_made() {
-    Case::create("wrong token", End::Blind("unauthenticated", "pveum user token list"))
+    Case::create("wrong token", End::Blind("does not accept the API token"))
         .bent(|_, options| {
             let access =
                 options.proxmox.clone().map(|access| ProxmoxAccess { token: Secret::new(WRONG.into()), ..access });

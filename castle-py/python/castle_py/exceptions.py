@@ -1,14 +1,12 @@
 """What castle raises. Every exception can be pickled."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["CastleError", "ConfigError", "Problem"]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong, where it is, and what can be done about it."""
 
     code: str

@@ -1,0 +1,10 @@
+//! The command line as scripts see it: its lines, its exit codes, its files.
+//!
+//! It is a contract that others rely on, so nothing here links the example: each
+//! test starts the built program, in a folder of its own.
+
+mod contract;
+mod program;
+mod refused;
+mod served;
+mod text;
