@@ -10,14 +10,14 @@ demo: ## the main job on the embedded lab: create, look, destroy
 	$(CASTLE) demo --project examples/projects/blue/proxmox
 
 test: ## everything that must hold, on any machine
-	$(CARGO) test --workspace
-	$(CARGO) test --quiet --workspace --doc
+	$(CARGO) test
 	$(PROOFS) all --quick
+	$(MAKE) --no-print-directory py
 
 lint: ## format and lints, warnings included
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps
 
 proofs: ## the heavy proofs; each prints `proof NAME key=value ..`
 	$(PROOFS) all
@@ -43,7 +43,7 @@ bench: ## figures; each prints `bench NAME key=value ..`
 	$(PROOFS) bench
 
 docs: ## the Rust API
-	$(CARGO) doc --workspace --no-deps
+	$(CARGO) doc --no-deps
 
 fmt:
 	$(CARGO) fmt --all

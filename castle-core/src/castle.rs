@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{self, Shares};
 use crate::life::Vault;
 use crate::observation::{Observation, Part};
-use crate::plan::{Goal, LostLife, Plan, destroy::LEFT_ALONE};
+use crate::plan::{Action, Goal, LostLife, Plan, destroy::LEFT_ALONE};
 use crate::port::identity::Identity;
 use crate::report::{Outcome, Report};
 use crate::timeline::{StepLinks, Timeline};
@@ -168,6 +168,13 @@ impl Castle {
     /// Looks at everything and changes nothing. A part that does not answer is
     /// unknown, and hinders no other.
     pub async fn observe(&self, cx: &Context) -> Observation {
+        self.look(cx).await.0
+    }
+
+    /// One look, with the error of what did not answer: of the hypervisor, else of
+    /// the secret store. An observation keeps its words alone.
+    async fn look(&self, cx: &Context) -> (Observation, Option<Error>) {
+        let mut silent = None;
         let (key, lives) = futures::join!(self.vault.project_key(), self.vault.lives());
         let (key, has_key) = match key {
             Ok(key) => (key.clone(), Part::Known(key.is_some())),
@@ -178,23 +185,35 @@ impl Castle {
             .with_waivers(self.waivers.iter().cloned());
         let machines = match self.machines.list(cx, &owner, &self.project.machines).await {
             Ok(inventory) => Part::Known(inventory),
-            Err(error) => Part::Unknown(error.chain()),
+            Err(error) => {
+                let why = error.chain();
+                silent = Some(error);
+                Part::Unknown(why)
+            }
         };
         let lives = match lives {
             Ok(lives) => Part::Known(lives),
-            Err(error) => Part::Unknown(error.chain()),
+            Err(error) => {
+                let why = error.chain();
+                silent = silent.or(Some(error));
+                Part::Unknown(why)
+            }
         };
-        Observation { owner, machines, lives, has_key }
+        (Observation { owner, machines, lives, has_key }, silent)
     }
 
     /// Looks, and decides what `goal` needs. Reads only.
     ///
     /// # Errors
     ///
-    /// When the hypervisor cannot be asked what would stop a birth.
+    /// When the hypervisor cannot be asked what is there or what would stop a
+    /// birth, and when a goal needs a secret store that is silent.
     pub async fn plan(&self, cx: &Context, goal: Goal, lost: LostLife) -> Result<Plan> {
-        let observation = self.observe(cx).await;
+        let (observation, silent) = self.look(cx).await;
         let mut plan = Plan::of(&self.project, &observation, goal, lost);
+        if let Some(error) = silent.filter(|_| plan.is_blind()) {
+            return Err(error);
+        }
         self.preflight(cx, &observation, &mut plan).await?;
         Ok(plan)
     }
@@ -205,11 +224,12 @@ impl Castle {
     ///
     /// When the hypervisor cannot be asked at all.
     pub async fn check(&self, cx: &Context) -> Result<Vec<Problem>> {
-        let observation = self.observe(cx).await;
+        let (observation, silent) = self.look(cx).await;
         let plan = Plan::of(&self.project, &observation, Goal::Create, LostLife::Continue);
-        let mut problems = match &observation.machines {
-            Part::Known(inventory) => self.machines.preflight(cx, &self.project.machines, inventory).await?,
-            Part::Unknown(_) => Vec::new(),
+        let mut problems = match (&observation.machines, silent) {
+            (Part::Known(inventory), _) => self.machines.preflight(cx, &self.project.machines, inventory).await?,
+            (Part::Unknown(_), Some(error)) => return Err(error),
+            (Part::Unknown(_), None) => Vec::new(),
         };
         for problem in plan.problems {
             // What the provider has told of the same machine comes with its command.
@@ -345,15 +365,15 @@ impl Castle {
         shares: &Shares,
         course: &mut Course,
     ) -> Result<Option<Outcome>, Failure> {
-        let observation = self.observe(cx).await;
+        let (observation, silent) = self.look(cx).await;
         cx.check()?;
         let mut plan = Plan::of(&self.project, &observation, goal, lost);
         self.preflight(cx, &observation, &mut plan).await?;
         course.problems.clone_from(&plan.problems);
         cx.log().push(EventKind::Planned { changes: plan.changes.iter().map(ToString::to_string).collect() });
         if plan.is_blind() {
-            let problem = plan.problems.into_iter().find(Problem::is_error).map_or_else(String::new, |p| p.to_string());
-            return Err(Error::new(ErrorKind::Unreachable, problem).into());
+            // The error itself knows whether another look can help, and the way out.
+            return Err(silent.unwrap_or_else(|| unseen(plan.problems)).into());
         }
         if plan.is_refused() {
             return Ok(Some(Outcome::Refused));
@@ -373,7 +393,9 @@ impl Castle {
         course.problems.extend(site.findings());
         course.left.clone_from(&round.left);
         if let Some(error) = round.error {
-            return Err(Failure { error, progressed: round.done > 0 });
+            // Confirming the life is no progress: every round that makes machines does it.
+            let confirmed = plan.steps.iter().filter(|step| matches!(step.action, Action::BeginLife(_))).count();
+            return Err(Failure { error, progressed: round.done > confirmed });
         }
         let milestone = match goal {
             Goal::Create => "machines_running",
@@ -390,6 +412,18 @@ impl Castle {
     fn shares(&self) -> Shares {
         let limit = self.project.limits.imports_per_storage;
         self.project.machines.iter().map(|spec| (crate::plan::import_limit(spec), limit)).collect()
+    }
+}
+
+/// The error of a plan that could not see single machines.
+fn unseen(problems: Vec<Problem>) -> Error {
+    let Some(problem) = problems.into_iter().find(Problem::is_error) else {
+        return Error::new(ErrorKind::Unreachable, "what is there could not be seen");
+    };
+    let error = Error::new(ErrorKind::Unreachable, problem.to_string());
+    match problem.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 

@@ -134,7 +134,8 @@ async fn run_step(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
             Err(Error::new(
                 ErrorKind::DeadlineExceeded,
                 format!("`{}` was not done within {} s: {why}", step.id(), step.deadline().as_secs()),
-            ))
+            )
+            .hint("run the same command again: it goes on from here; `deadlines` in castle.yaml gives more time"))
         }
     }
 }

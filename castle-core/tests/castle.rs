@@ -1,4 +1,5 @@
 //! The verbs over the ports in memory: what they do, refuse and survive.
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not take for tests
 
 use std::sync::Arc;
 use std::time::Duration;

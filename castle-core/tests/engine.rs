@@ -1,4 +1,5 @@
 //! The engine: order, limits, waiting, failing, stopping.
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not take for tests
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -5,9 +5,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use castle_core::{
-    Castle, Error, ErrorKind, Event, EventKind, Goal, Options, Outcome, Problem, Project, Report, RunOptions,
-};
+use castle_core::{Castle, Error, Event, EventKind, Goal, Options, Outcome, Project, Report, RunOptions};
 use castle_lab::faults::Fault;
 use castle_lab::hypervisor::{Config, house};
 use castle_lab::{Lab, RunId, World, runtime};
@@ -23,16 +21,6 @@ pub enum End {
     Failed(&'static str, &'static str),
     /// It refuses with a problem of this code, whose hint contains the text.
     Refused(&'static str, &'static str),
-    /// It cannot look, and says why in these words.
-    ///
-    /// Today an observation keeps of an error its words alone: the run tries six
-    /// times, whatever the kind was, and ends as `unreachable` without a hint.
-    /// A wrong token should end at once as `unauthenticated`, a wrong
-    /// certificate at once with the adapter's hint.
-    Blind(&'static str),
-    /// A step is not done in its time, and the error names what it waited for.
-    /// Today the engine gives it no hint.
-    Late(&'static str),
 }
 
 /// What a case changes of the options that the lab gives. What it returns beside
@@ -308,15 +296,6 @@ impl Story<'_> {
                     problem.is_error() && problem.code == *code && !said.is_empty() && said.contains(advice)
                 });
                 *outcome == Outcome::Refused && (by_error || by_problem)
-            }
-            End::Blind(words) => {
-                let told = |problem: &Problem| problem.code == "not-known" && problem.message.contains(words);
-                let failed = *outcome == Outcome::Failed && kind == Some(ErrorKind::Unreachable.code());
-                failed && hint.is_empty() && problems.iter().any(told)
-            }
-            End::Late(words) => {
-                let failed = *outcome == Outcome::Failed && kind == Some(ErrorKind::DeadlineExceeded.code());
-                failed && hint.is_empty() && error.as_ref().is_some_and(|error| error.chain().contains(words))
             }
         };
         assert!(fits, "{}: it ended otherwise:\n{}", self.name, self.text());

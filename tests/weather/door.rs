@@ -22,7 +22,7 @@ fn redirected(options: Options, at: SocketAddr) -> Options {
 
 #[test]
 fn a_certificate_that_is_not_the_pinned_one_stops_everything() {
-    Case::create("pin mismatch", End::Blind("is not a pinned one, so nothing was sent"))
+    Case::create("pin mismatch", End::Failed("unreachable", "pvenode cert info"))
         .bent(|_, options| {
             Box::pin(async { (trusting(options, Trust::Fingerprints(vec![[0xAB; 32]])), Box::new(()) as _) })
         })
@@ -33,7 +33,7 @@ fn a_certificate_that_is_not_the_pinned_one_stops_everything() {
 
 #[test]
 fn a_certificate_of_another_authority_stops_everything() {
-    Case::create("other authority", End::Blind("is not vouched for, so nothing was sent"))
+    Case::create("other authority", End::Failed("unreachable", "pve-root-ca.pem"))
         .bent(|lab, options| {
             Box::pin(async {
                 let another = Pki::new(lab.clock().wall()).expect("an authority");
@@ -47,7 +47,7 @@ fn a_certificate_of_another_authority_stops_everything() {
 
 #[test]
 fn an_address_where_nothing_listens_is_unreachable() {
-    Case::create("nothing listens", End::Blind("the hypervisor does not answer"))
+    Case::create("nothing listens", End::Failed("unreachable", "proxmox.url"))
         .bent(|_, options| {
             Box::pin(async {
                 // Bound and never listening: the kernel refuses, and nobody else takes the port.
@@ -70,7 +70,7 @@ fn socket() -> tokio::net::TcpSocket {
 
 #[test]
 fn a_host_that_is_silent_is_unreachable() {
-    Case::create("silent host", End::Blind("the hypervisor does not answer"))
+    Case::create("silent host", End::Failed("unreachable", "proxmox.url"))
         .bent(|_, options| {
             Box::pin(async {
                 let silent = SilentHost::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");

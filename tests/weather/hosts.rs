@@ -13,7 +13,7 @@ fn a_host_that_is_off_is_told_and_never_taken_for_empty() {
         .clears(|world| world.set_host_online("pve", true))
         .writes_nothing()
         .check();
-    Case::destroy("host offline", End::Blind("the host does not answer"))
+    Case::destroy("host offline", End::Failed("unreachable", "mend the connection and run again"))
         .weather(|world| world.set_host_online("pve", false))
         .clears(|world| world.set_host_online("pve", true))
         .tells("595: No route to host")
@@ -24,7 +24,7 @@ fn a_host_that_is_off_is_told_and_never_taken_for_empty() {
 #[test]
 fn a_host_that_loses_power_while_its_machines_start_is_waited_for() {
     let last_start = || Moment::after("POST qemu/status/start").skipping(2);
-    Case::create("host offline in the middle", End::Late("host pve does not answer"))
+    Case::create("host offline in the middle", End::Failed("deadline_exceeded", "`deadlines` in castle.yaml"))
         .weather(move |world| world.when(last_start(), |world| world.set_host_online("pve", false)))
         .tells("595: No route to host")
         .clears(|world| world.set_host_online("pve", true))
@@ -106,12 +106,10 @@ fn a_busy_lock_is_waited_for() {
         .check();
 }
 
-/// Today a create does not give up: every round confirms the life anew, which
-/// counts as progress. It should end as `conflict` after six fruitless rounds.
 #[test]
-fn a_lock_that_stays_busy_is_waited_for_as_long_as_it_takes() {
-    Case::create("storage lock busy for eight minutes", End::Reached)
-        .weather(|world| world.occupy_storage("pve", "local-lvm", Duration::from_secs(480)))
+fn a_lock_that_stays_busy_is_given_up_at_last() {
+    Case::create("storage lock busy for a quarter of an hour", End::Failed("conflict", "run the same command again"))
+        .weather(|world| world.occupy_storage("pve", "local-lvm", Duration::from_secs(900)))
         .tells("a busy lock on pve")
         .check();
 }

@@ -10,20 +10,20 @@ use crate::{
     Result, Slot, Standing,
 };
 
-/// A call of [`MachineProvider`], to say which one fails.
+/// A call of [`crate::MachineProvider`], to say which one fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineCall {
-    /// [`MachineProvider::preflight`].
+    /// [`crate::MachineProvider::preflight`].
     Preflight,
-    /// [`MachineProvider::list`].
+    /// [`crate::MachineProvider::list`].
     List,
-    /// [`MachineProvider::get`].
+    /// [`crate::MachineProvider::get`].
     Get,
-    /// [`MachineProvider::ensure`].
+    /// [`crate::MachineProvider::ensure`].
     Ensure,
-    /// [`MachineProvider::power`].
+    /// [`crate::MachineProvider::power`].
     Power,
-    /// [`MachineProvider::destroy`].
+    /// [`crate::MachineProvider::destroy`].
     Destroy,
 }
 

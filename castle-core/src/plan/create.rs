@@ -99,7 +99,7 @@ fn judge(spec: &MachineSpec, slot: Option<&Slot>, life: u32, problems: &mut Vec<
         Standing::Ours(mark) => mark,
         Standing::InCreation => return Need::Complete("its creation is under way".into()),
         Standing::Stub(what) => {
-            return refuse(Problem::error("half-made", about, format!("the id holds a half-made machine: {what}")));
+            return refuse(Problem::error("half-made", about, "the id holds a half-made machine").hint(what));
         }
         Standing::Undeclared(_) => return refuse(unseen(about, "its number is reserved and yet undeclared")),
         Standing::Foreign(why) => {
@@ -206,6 +206,10 @@ fn check_capacity(project: &Project, inventory: &Inventory, needs: &[Need], prob
                 Problem::error("host-offline", format!("host {host}"), "the hypervisor's cluster counts it as down")
                     .hint("bring the host back; its machines can neither be made nor judged before"),
             );
+            continue;
+        }
+        if state.memory_total == ByteSize::default() {
+            // Not told for want of a right, which the provider's preflight names.
             continue;
         }
         let runs = |machine: &&Machine| machine.host == host.as_str() && machine.power == Power::Running;

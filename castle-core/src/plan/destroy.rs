@@ -50,7 +50,7 @@ pub(super) fn plan(project: &Project, observation: &Observation) -> Plan {
             Standing::Ours(mark) => format!("{}, life {}, with its own disks", found.power, mark.life),
             Standing::InCreation => "its creation is awaited, then judged and removed".into(),
             Standing::Stub(what) => {
-                plan.problems.push(left_alone(spec, "half-made", what));
+                plan.problems.push(left_alone(spec, "half-made", "it is half made").hint(what));
                 continue;
             }
             Standing::Foreign(why) => {

@@ -151,11 +151,7 @@ fn a_create_is_refused_for_what_it_names() {
         (&[("scsi0", "local:8")], 403, "Permission check failed (/storage/local, Datastore.AllocateSpace)"),
         (&[("net0", "virtio,bridge=vmbr9")], 403, "Permission check failed (/sdn/zones/localnetwork/vmbr9, SDN.Use)"),
         (&[("scsi0", "8")], 500, "no storage ID specified (and no default storage)"),
-        (
-            &[("scsi0", "local-lvm:0,import-from=/root/talos.raw")],
-            500,
-            "Only root can pass arbitrary filesystem paths.",
-        ),
+        (&[("scsi0", "local-lvm:0,import-from=/srv/talos.raw")], 500, "Only root can pass arbitrary filesystem paths."),
         (&[("serial0", "/dev/ttyS0")], 500, "only root can set 'serial0' config for real devices"),
         (&[("vmgenid", "1")], 500, "only root can set 'vmgenid' config"),
         (&[("vmid", "100")], 500, "unable to create VM 100 - VM 100 already exists on node 'pve'"),
