@@ -155,7 +155,7 @@ def strike():
     struck.append(time.monotonic())
     os.kill(os.getpid(), signal.SIGINT)
 
-threading.Timer(0.2, strike).start()
+threading.Timer(float(sys.argv[2]), strike).start()
 try:
     lab.create()
 except KeyboardInterrupt:
@@ -169,13 +169,21 @@ print("end", lab.destroy().outcome)
 
 
 def test_an_interrupt_is_heard_and_the_next_call_goes_on(street: Project) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPT, street.file], capture_output=True, text=True, timeout=120, check=False
-    )
-    told = dict(line.split(" ", 1) for line in done.stdout.splitlines())
-    assert done.returncode == 0, done
-    assert "absent" in told["states"].split(), "the create was over before it was struck"
-    assert float(told["heard"]) < 0.3
+    def struck_after(delay: float) -> dict[str, str]:
+        command = [sys.executable, "-c", INTERRUPT, street.file, str(delay)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done
+        return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+    # How fast this machine is, nobody knows: strike earlier until it is in the middle.
+    tries = []
+    for delay in (0.2, 0.1, 0.05, 0.02):
+        told = struck_after(delay)
+        tries.append(told)
+        if "heard" in told and "absent" in told["states"].split() and float(told["heard"]) < 0.3:
+            break
+    else:
+        pytest.fail(f"no create was struck in the middle and heard it within 0.3 s: {tries}")
     assert told["life"] == "1 being born"
     assert told["then"] == "ok 1 whole"
     assert told["end"] == "ok"
