@@ -170,10 +170,10 @@ print("end", lab.destroy().outcome)
 
 def test_an_interrupt_is_heard_and_the_next_call_goes_on(street: Project) -> None:
     def struck_after(delay: float) -> dict[str, str]:
-        command = [sys.executable, "-c", INTERRUPT, street.file, str(delay)]
+        command = [sys.executable, "-c", INTERRUPT, str(street.file), str(delay)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done
-        return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+        return {key: value for key, _, value in (line.partition(" ") for line in done.stdout.splitlines())}
 
     # How fast this machine is, nobody knows: strike earlier until it is in the middle.
     tries = []
