@@ -6,8 +6,9 @@ VENV := target/venv
 
 .PHONY: demo test lint proofs witness py bench docs fmt
 
-demo: ## the main job on the embedded lab: create, look, destroy
+demo: ## the main job on the embedded lab: from nothing to ready nodes, and back
 	$(CASTLE) demo --project examples/projects/blue/proxmox
+	$(CASTLE) demo --project examples/projects/fortress/proxmox
 
 test: ## everything that must hold, on any machine
 	$(CARGO) test
@@ -24,8 +25,12 @@ proofs: ## the heavy proofs; each prints `proof NAME key=value ..`
 
 witness: $(VENV)/ready ## clients and schemas that nobody here wrote
 	$(CARGO) build --quiet --example castle --example proofs
+	$(CARGO) build --quiet --package castle-lab --example cluster
+	$(CARGO) run --quiet --package castle-talos --example talos_vectors -- ../shared/data/talos-vectors
 	$(VENV)/bin/python tests/witness/proxmoxer_witness.py target/debug/examples/castle
 	$(VENV)/bin/python tests/witness/pve_schema_witness.py target/debug/examples/proofs ../shared/data/pve-api.json
+	$(VENV)/bin/python tests/witness/kubectl_witness.py target/debug/examples/cluster
+	$(VENV)/bin/python tests/witness/cluster_witness.py target/debug/examples/castle
 
 $(VENV)/ready: tests/witness/requirements.txt
 	python3 -m venv $(VENV)

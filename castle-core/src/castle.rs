@@ -5,29 +5,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{self, Shares};
 use crate::life::Vault;
-use crate::observation::{Observation, Part};
-use crate::plan::{Action, Goal, LostLife, Plan, destroy::LEFT_ALONE};
+use crate::observation::{ApiView, Observation, Part};
+use crate::plan::{Goal, LostLife, Plan};
 use crate::port::identity::Identity;
-use crate::report::{Outcome, Report};
-use crate::timeline::{StepLinks, Timeline};
-use crate::work::{Site, steps_of};
+use crate::report::Report;
+use crate::work::{Backends, LivedLife, Site};
 use crate::{
-    Context, Env, Error, ErrorKind, EventKind, EventLog, MachineProvider, Owner, Problem, Project, RequestCounts,
-    Result, Retry, SecretStore, Waiver,
+    Context, Env, Error, ErrorKind, EventLog, Kubernetes, MachineProvider, Milestone, NodeOs, NodeState, Owner, Power,
+    Problem, Project, RequestCounts, Result, SecretStore, Slot, Waiver,
 };
-
-/// How often in a row a run may look again without having achieved anything.
-const ROUNDS_WITHOUT_PROGRESS: u32 = 6;
-/// The pause before the second look; it doubles up to [`PAUSE_MAX`].
-const PAUSE_FIRST: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// One declared cluster and the backends it lives on.
 ///
@@ -57,9 +48,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Castle {
     project: Arc<Project>,
-    machines: Arc<dyn MachineProvider>,
-    vault: Vault,
-    identity: Arc<dyn Identity>,
+    backends: Backends,
     env: Env,
     waivers: Vec<Waiver>,
 }
@@ -71,6 +60,8 @@ pub struct CastleBuilder {
     machines: Option<Arc<dyn MachineProvider>>,
     secrets: Option<Arc<dyn SecretStore>>,
     identity: Option<Arc<dyn Identity>>,
+    node_os: Option<Arc<dyn NodeOs>>,
+    kubernetes: Option<Arc<dyn Kubernetes>>,
     env: Option<Env>,
     waivers: Vec<Waiver>,
 }
@@ -94,6 +85,21 @@ impl CastleBuilder {
     #[must_use]
     pub fn identity(mut self, identity: Arc<dyn Identity>) -> Self {
         self.identity = Some(identity);
+        self
+    }
+
+    /// What runs on its machines. Without it castle makes machines and no more.
+    #[must_use]
+    pub fn node_os(mut self, node_os: Arc<dyn NodeOs>) -> Self {
+        self.node_os = Some(node_os);
+        self
+    }
+
+    /// How the Kubernetes API is spoken to. Without it castle goes no further than
+    /// the machines.
+    #[must_use]
+    pub fn kubernetes(mut self, kubernetes: Arc<dyn Kubernetes>) -> Self {
+        self.kubernetes = Some(kubernetes);
         self
     }
 
@@ -133,13 +139,16 @@ impl CastleBuilder {
         }
         let vault = Vault::new(secrets, self.project.project.clone(), self.project.cluster.name.clone());
         let env = self.env.unwrap_or_else(Env::real);
-        Ok(Castle { project: Arc::new(self.project), machines, vault, identity, env, waivers: self.waivers })
+        let backends = Backends { machines, vault, identity, node_os: self.node_os, kubernetes: self.kubernetes };
+        Ok(Castle { project: Arc::new(self.project), backends, env, waivers: self.waivers })
     }
 }
 
 /// How a run behaves.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
+    /// How far a create goes; `None`: as far as the backends allow.
+    pub until: Option<Milestone>,
     /// What to do about a life that lost its machines without a tombstone.
     pub lost_life: LostLife,
     /// Stops the run after the current request.
@@ -150,7 +159,16 @@ impl Castle {
     /// Begins to put a castle together.
     #[must_use]
     pub fn builder(project: Project) -> CastleBuilder {
-        CastleBuilder { project, machines: None, secrets: None, identity: None, env: None, waivers: Vec::new() }
+        CastleBuilder {
+            project,
+            machines: None,
+            secrets: None,
+            identity: None,
+            node_os: None,
+            kubernetes: None,
+            env: None,
+            waivers: Vec::new(),
+        }
     }
 
     /// The declaration.
@@ -159,23 +177,39 @@ impl Castle {
         &self.project
     }
 
+    pub(crate) fn shared_project(&self) -> Arc<Project> {
+        self.project.clone()
+    }
+
+    pub(crate) fn backends(&self) -> &Backends {
+        &self.backends
+    }
+
     /// Time and chance.
     #[must_use]
     pub fn env(&self) -> &Env {
         &self.env
     }
 
-    /// Looks at everything and changes nothing. A part that does not answer is
-    /// unknown, and hinders no other.
-    pub async fn observe(&self, cx: &Context) -> Observation {
-        self.look(cx).await.0
+    /// Looks, as far as `until` concerns it, and changes nothing. A part that does
+    /// not answer is unknown, and hinders no other. Up to
+    /// [`Milestone::MachinesRunning`] no node is asked.
+    pub async fn observe(&self, cx: &Context, until: Milestone) -> Observation {
+        self.look(cx, until).await.observation
     }
 
-    /// One look, with the error of what did not answer: of the hypervisor, else of
-    /// the secret store. An observation keeps its words alone.
-    async fn look(&self, cx: &Context) -> (Observation, Option<Error>) {
+    /// The furthest that the given backends allow.
+    #[must_use]
+    pub fn furthest(&self) -> Milestone {
+        match (&self.backends.node_os, &self.backends.kubernetes) {
+            (Some(_), Some(_)) => Milestone::NodesReady,
+            _ => Milestone::MachinesRunning,
+        }
+    }
+
+    pub(crate) async fn look(&self, cx: &Context, until: Milestone) -> Look {
         let mut silent = None;
-        let (key, lives) = futures::join!(self.vault.project_key(), self.vault.lives());
+        let (key, lives) = futures::join!(self.backends.vault.project_key(), self.backends.vault.lives());
         let (key, has_key) = match key {
             Ok(key) => (key.clone(), Part::Known(key.is_some())),
             Err(error) => (None, Part::Unknown(error.chain())),
@@ -183,7 +217,7 @@ impl Castle {
         let reserved = self.project.machines.iter().map(|spec| spec.id);
         let owner = Owner::new(self.project.project.clone(), self.project.cluster.name.clone(), key, reserved)
             .with_waivers(self.waivers.iter().cloned());
-        let machines = match self.machines.list(cx, &owner, &self.project.machines).await {
+        let machines = match self.backends.machines.list(cx, &owner, &self.project.machines).await {
             Ok(inventory) => Part::Known(inventory),
             Err(error) => {
                 let why = error.chain();
@@ -199,7 +233,58 @@ impl Castle {
                 Part::Unknown(why)
             }
         };
-        (Observation { owner, machines, lives, has_key }, silent)
+        let mut observation = Observation { owner, machines, lives, has_key, nodes: BTreeMap::new(), api: None };
+        let life = if until > Milestone::MachinesRunning { self.lived_life(&observation).await } else { None };
+        if let Some(life) = &life {
+            self.look_at_nodes(cx, life, &mut observation).await;
+        }
+        Look { observation, life, silent }
+    }
+
+    /// The secrets of the life that goes on, if one does and the store gives them.
+    async fn lived_life(&self, observation: &Observation) -> Option<LivedLife> {
+        let (number, facts) = observation.lives.known()?.current().filter(|(_, life)| life.committed)?;
+        let bundle = self.backends.vault.bundle(number).await.ok().flatten()?;
+        let cluster_id = self.backends.identity.cluster_id(&bundle).ok()?;
+        Some(LivedLife { number, cluster_id, bundle, born: facts.born })
+    }
+
+    async fn look_at_nodes(&self, cx: &Context, life: &LivedLife, observation: &mut Observation) {
+        let (Some(os), Part::Known(inventory)) = (&self.backends.node_os, &observation.machines) else { return };
+        let site =
+            Site::new(self.project.clone(), self.backends.clone(), observation.owner.clone(), Some(life.clone()));
+        let Ok(node_site) = site.node_site() else { return };
+        let runs = |spec: &&crate::MachineSpec| match inventory.slots.get(&spec.id) {
+            Some(Slot::Present(machine)) => {
+                let of_this_life = machine.standing.ours().is_some_and(|mark| mark.life == life.number);
+                machine.power == Power::Running && of_this_life && !machine.dying
+            }
+            _ => false,
+        };
+        let looks = self.project.machines.iter().enumerate().filter(|(_, spec)| runs(spec)).map(|(machine, spec)| {
+            let (site, node_site) = (&site, &node_site);
+            async move {
+                let state = match site.target(machine) {
+                    Ok(target) => os.look(cx, node_site, &target).await,
+                    Err(error) => Err(error),
+                };
+                (spec.id, state.unwrap_or_else(|error| NodeState::Silent(error.chain())))
+            }
+        });
+        observation.nodes = futures::future::join_all(looks).await.into_iter().collect();
+        let etcd_lives = |state: &NodeState| matches!(state, NodeState::Ours(report) if report.etcd.as_ref().is_some_and(|etcd| etcd.healthy));
+        if !observation.nodes.values().any(etcd_lives) || self.backends.kubernetes.is_none() {
+            return;
+        }
+        let view = async {
+            let api = site.api(cx)?;
+            let (nodes, cni) = futures::future::try_join(api.nodes(cx), api.cni(cx)).await?;
+            Ok::<_, Error>(ApiView { nodes, cni })
+        };
+        observation.api = Some(match view.await {
+            Ok(view) => Part::Known(view),
+            Err(error) => Part::Unknown(error.chain()),
+        });
     }
 
     /// Looks, and decides what `goal` needs. Reads only.
@@ -208,9 +293,10 @@ impl Castle {
     ///
     /// When the hypervisor cannot be asked what is there or what would stop a
     /// birth, and when a goal needs a secret store that is silent.
-    pub async fn plan(&self, cx: &Context, goal: Goal, lost: LostLife) -> Result<Plan> {
-        let (observation, silent) = self.look(cx).await;
-        let mut plan = Plan::of(&self.project, &observation, goal, lost);
+    pub async fn plan(&self, cx: &Context, goal: Goal, lost: LostLife, until: Option<Milestone>) -> Result<Plan> {
+        let until = self.reach(goal, until);
+        let Look { observation, silent, .. } = self.look(cx, until).await;
+        let mut plan = Plan::of(&self.project, &observation, goal, lost, until);
         if let Some(error) = silent.filter(|_| plan.is_blind()) {
             return Err(error);
         }
@@ -224,10 +310,12 @@ impl Castle {
     ///
     /// When the hypervisor cannot be asked at all.
     pub async fn check(&self, cx: &Context) -> Result<Vec<Problem>> {
-        let (observation, silent) = self.look(cx).await;
-        let plan = Plan::of(&self.project, &observation, Goal::Create, LostLife::Continue);
+        let until = Milestone::MachinesRunning;
+        let Look { observation, silent, .. } = self.look(cx, until).await;
+        let plan = Plan::of(&self.project, &observation, Goal::Create, LostLife::Continue, until);
+        let machines = &self.backends.machines;
         let mut problems = match (&observation.machines, silent) {
-            (Part::Known(inventory), _) => self.machines.preflight(cx, &self.project.machines, inventory).await?,
+            (Part::Known(inventory), _) => machines.preflight(cx, &self.project.machines, inventory).await?,
             (Part::Unknown(_), Some(error)) => return Err(error),
             (Part::Unknown(_), None) => Vec::new(),
         };
@@ -241,13 +329,21 @@ impl Castle {
         Ok(problems)
     }
 
-    async fn preflight(&self, cx: &Context, observation: &Observation, plan: &mut Plan) -> Result<()> {
+    /// How far a run goes: a removal asks no node.
+    pub(crate) fn reach(&self, goal: Goal, until: Option<Milestone>) -> Milestone {
+        match goal {
+            Goal::Destroy => Milestone::MachinesRunning,
+            Goal::Create => until.unwrap_or(Milestone::NodesReady).min(self.furthest()),
+        }
+    }
+
+    pub(crate) async fn preflight(&self, cx: &Context, observation: &Observation, plan: &mut Plan) -> Result<()> {
         let births: Vec<_> = plan.births().map(|machine| self.project.machines[machine].clone()).collect();
         let Part::Known(inventory) = &observation.machines else { return Ok(()) };
         if births.is_empty() || plan.is_refused() {
             return Ok(());
         }
-        let found = self.machines.preflight(cx, &births, inventory).await?;
+        let found = self.backends.machines.preflight(cx, &births, inventory).await?;
         plan.problems.extend(found);
         Ok(())
     }
@@ -264,7 +360,7 @@ impl Castle {
         let castle = self.clone();
         let cancel = options.cancel.clone();
         let future = Box::pin(async move {
-            let report = castle.drive(&cx, goal, options.lost_life).await;
+            let report = castle.drive(&cx, goal, &options).await;
             cx.log().close();
             report
         });
@@ -275,176 +371,30 @@ impl Castle {
     #[must_use]
     pub fn requests(&self) -> RequestCounts {
         let mut counts = RequestCounts::new();
-        counts.insert(self.machines.name(), self.machines.meter().total());
-        let store = self.vault.store();
-        let entry =
-            counts.entry(if store.name() == self.machines.name() { "secrets" } else { store.name() }).or_default();
+        counts.insert(self.backends.machines.name(), self.backends.machines.meter().total());
+        if let Some(os) = &self.backends.node_os {
+            counts.insert(os.name(), os.meter().total());
+        }
+        if let Some(kubernetes) = &self.backends.kubernetes {
+            counts.insert(kubernetes.name(), kubernetes.meter().total());
+        }
+        let store = self.backends.vault.store();
+        let entry = counts
+            .entry(if store.name() == self.backends.machines.name() { "secrets" } else { store.name() })
+            .or_default();
         *entry = store.meter().total();
         counts
     }
-
-    async fn drive(&self, cx: &Context, goal: Goal, lost: LostLife) -> Report {
-        let before = self.requests();
-        let mut course = Course::default();
-        let outcome = self.rounds(cx, goal, lost, &mut course).await;
-        let (outcome, error) = match outcome {
-            Ok(outcome) => (outcome, None),
-            Err(error) if error.kind() == ErrorKind::Cancelled => (Outcome::Cancelled, None),
-            Err(error) if error.kind().is_refusal() => (Outcome::Refused, Some(error)),
-            Err(error) => (Outcome::Failed, Some(error)),
-        };
-        let mut requests = self.requests();
-        for (name, count) in &mut requests {
-            let old = before.get(name).copied().unwrap_or_default();
-            count.read -= old.read;
-            count.write -= old.write;
-        }
-        let events = cx.log().events();
-        let milestones = events
-            .iter()
-            .filter_map(|event| match &event.kind {
-                EventKind::Milestone { name } => Some((name.clone(), event.at())),
-                _ => None,
-            })
-            .collect();
-        Report {
-            goal,
-            outcome,
-            error,
-            problems: course.problems,
-            took: cx.log().elapsed(),
-            requests,
-            milestones,
-            timeline: Timeline::fold(&events, &course.links),
-            left: course.left,
-            rounds: course.rounds,
-        }
-    }
-
-    async fn rounds(&self, cx: &Context, goal: Goal, lost: LostLife, course: &mut Course) -> Result<Outcome> {
-        let shares: Shares = self.shares();
-        let mut fruitless = 0;
-        loop {
-            cx.check()?;
-            course.rounds += 1;
-            cx.log().push(EventKind::RoundStarted { round: course.rounds });
-            let failure = match self.round(cx, goal, lost, &shares, course).await {
-                Ok(Some(outcome)) => return Ok(outcome),
-                Ok(None) => {
-                    fruitless = 0;
-                    continue;
-                }
-                Err(failure) => failure,
-            };
-            if failure.progressed {
-                fruitless = 0;
-            }
-            fruitless += 1;
-            if failure.error.retry_class() == Retry::Never || fruitless >= ROUNDS_WITHOUT_PROGRESS {
-                return Err(failure.error);
-            }
-            let pause = PAUSE_FIRST.saturating_mul(1 << (fruitless - 1)).min(PAUSE_MAX);
-            cx.log().push(EventKind::RoundFailed {
-                why: format!("{}; looking again in {} s", failure.error.chain(), pause.as_secs()),
-            });
-            tokio::select! {
-                biased;
-                () = cx.cancel().cancelled() => return Err(Error::cancelled()),
-                () = cx.clock().sleep(pause) => {}
-            }
-        }
-    }
-
-    /// One round: look, plan, run. `None`: everything planned was done, but the
-    /// plan was not the whole way.
-    async fn round(
-        &self,
-        cx: &Context,
-        goal: Goal,
-        lost: LostLife,
-        shares: &Shares,
-        course: &mut Course,
-    ) -> Result<Option<Outcome>, Failure> {
-        let (observation, silent) = self.look(cx).await;
-        cx.check()?;
-        let mut plan = Plan::of(&self.project, &observation, goal, lost);
-        self.preflight(cx, &observation, &mut plan).await?;
-        course.problems.clone_from(&plan.problems);
-        cx.log().push(EventKind::Planned { changes: plan.changes.iter().map(ToString::to_string).collect() });
-        if plan.is_blind() {
-            // The error itself knows whether another look can help, and the way out.
-            return Err(silent.unwrap_or_else(|| unseen(plan.problems)).into());
-        }
-        if plan.is_refused() {
-            return Ok(Some(Outcome::Refused));
-        }
-        for step in &plan.steps {
-            course.links.insert(step.id.clone(), StepLinks { needs: step.needs.clone(), limit: step.limit.clone() });
-        }
-        let site = Arc::new(Site::new(
-            self.project.clone(),
-            self.machines.clone(),
-            self.vault.clone(),
-            self.identity.clone(),
-            observation.owner,
-        ));
-        let steps = steps_of(&plan, &site);
-        let round = engine::run(&steps, shares, cx).await?;
-        course.problems.extend(site.findings());
-        course.left.clone_from(&round.left);
-        if let Some(error) = round.error {
-            // Confirming the life is no progress: every round that makes machines does it.
-            let confirmed = plan.steps.iter().filter(|step| matches!(step.action, Action::BeginLife(_))).count();
-            return Err(Failure { error, progressed: round.done > confirmed });
-        }
-        let milestone = match goal {
-            Goal::Create => "machines_running",
-            Goal::Destroy => "machines_gone",
-        };
-        let stays = course.problems.iter().any(|problem| LEFT_ALONE.contains(&problem.code));
-        if goal == Goal::Destroy && stays {
-            return Ok(Some(Outcome::Refused));
-        }
-        cx.log().push(EventKind::Milestone { name: milestone.into() });
-        Ok(Some(Outcome::Ok))
-    }
-
-    fn shares(&self) -> Shares {
-        let limit = self.project.limits.imports_per_storage;
-        self.project.machines.iter().map(|spec| (crate::plan::import_limit(spec), limit)).collect()
-    }
 }
 
-/// The error of a plan that could not see single machines.
-fn unseen(problems: Vec<Problem>) -> Error {
-    let Some(problem) = problems.into_iter().find(Problem::is_error) else {
-        return Error::new(ErrorKind::Unreachable, "what is there could not be seen");
-    };
-    let error = Error::new(ErrorKind::Unreachable, problem.to_string());
-    match problem.hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
-}
-
-/// What gathers over the rounds of a run.
-#[derive(Default)]
-struct Course {
-    problems: Vec<Problem>,
-    links: BTreeMap<String, StepLinks>,
-    left: Vec<String>,
-    rounds: u32,
-}
-
-struct Failure {
-    error: Error,
-    progressed: bool,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self { error, progressed: false }
-    }
+/// What one look brought.
+pub(crate) struct Look {
+    pub(crate) observation: Observation,
+    /// The life that goes on, with its secrets.
+    pub(crate) life: Option<LivedLife>,
+    /// The error of what did not answer: of the hypervisor, else of the secret
+    /// store. An observation keeps its words alone.
+    pub(crate) silent: Option<Error>,
 }
 
 /// A run under way: a future of its [`Report`], whose events can be followed and

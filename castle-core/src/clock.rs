@@ -29,6 +29,16 @@ impl Pace {
             Self::Scaled(factor) => factor,
         }
     }
+
+    /// How long `duration` of castle's time is on the wall clock.
+    #[must_use]
+    pub fn on_the_wall(self, duration: Duration) -> Duration {
+        match self {
+            // Exactly: two runs of one seed agree in every byte.
+            Self::Virtual | Self::Real => duration,
+            Self::Scaled(factor) => duration.div_f64(factor),
+        }
+    }
 }
 
 impl fmt::Display for Pace {
@@ -114,10 +124,12 @@ impl Clock {
     }
 
     /// The wall clock, which certificates and leases are judged by: the wall
-    /// time of the origin plus [`Clock::elapsed`].
+    /// time of the origin plus [`Clock::elapsed`], at whose pace only virtual
+    /// time moves it. At a scaled pace it stays the machine's own: processes that
+    /// began at different times, and foreign clients, judge the same certificates.
     #[must_use]
     pub fn wall(&self) -> SystemTime {
-        self.wall + self.elapsed()
+        self.wall + self.pace.on_the_wall(self.elapsed())
     }
 
     /// Waits for `duration` of castle's time. For adapters that must poll and for
@@ -239,6 +251,19 @@ mod tests {
         let (real, _) = (Instant::now(), clock.sleep(Duration::from_secs(60)).await);
         assert_eq!(real.elapsed().as_secs(), 1);
         assert!(clock.elapsed() >= Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn processes_of_a_scaled_world_agree_on_the_wall_s_time() {
+        let began = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let lab = Clock::resumed(Pace::Scaled(600.0), Duration::ZERO, began);
+        lab.sleep(Duration::from_secs(6000)).await;
+        let late = Clock::resumed(Pace::Scaled(600.0), Duration::ZERO, began + Duration::from_secs(10));
+        let apart = lab.wall().duration_since(late.wall()).expect("the lab is the older one");
+        assert!(apart < Duration::from_millis(100), "{apart:?}");
+        let alone = Clock::resumed(Pace::Virtual, Duration::ZERO, began);
+        alone.sleep(Duration::from_secs(6000)).await;
+        assert_eq!(alone.wall(), began + alone.elapsed(), "nobody else looks at virtual time");
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,11 +11,12 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::check::{self, Draft, HostDraft, NetworkDraft};
+use crate::patches::PatchesText;
 use crate::value::{self, Findings, Placed};
 use crate::yaml::{self, Quoting, place};
 use crate::{
     ByteSize, Cluster, Deadlines, HostBudget, ImageRef, ImageSpec, Limits, MacAddress, MachineSpec, Network, Nic,
-    NodeRole, Problem, Project, Result, Span,
+    NodeRole, Patches, Problem, Project, Result, Span,
 };
 
 /// The version of the document's shape that this castle reads.
@@ -39,6 +40,7 @@ struct Document {
     defaults: Option<MachineDefaults>,
     control_planes: Option<Spanned<Vec<Spanned<MachineText>>>>,
     workers: Option<Vec<Spanned<MachineText>>>,
+    patches: Option<PatchesText>,
     limits: Option<LimitsText>,
     deadlines: Option<DeadlinesText>,
 }
@@ -113,6 +115,9 @@ struct LimitsText {
 struct DeadlinesText {
     import: Option<Spanned<String>>,
     start: Option<Spanned<String>>,
+    boot: Option<Spanned<String>>,
+    api: Option<Spanned<String>>,
+    nodes: Option<Spanned<String>>,
     destroy: Option<Spanned<String>>,
 }
 
@@ -137,12 +142,14 @@ impl Project {
     /// The first error of syntax, type or key alone; else everything that is
     /// wrong with the values, in the order of the document. Each has its line.
     pub fn parse(text: &str, naming: ImageNaming) -> Result<Self, Vec<Problem>> {
-        let document: Document = yaml::read(text, "castle.yaml", Quoting::Allowed).map_err(|problem| vec![problem])?;
+        let mut document: Document =
+            yaml::read(text, "castle.yaml", Quoting::Allowed).map_err(|problem| vec![problem])?;
+        let patches = document.patches.take().map_or_else(Patches::default, |patches| patches.read(text));
         let mut findings = Findings::default();
         let project = assemble(document, naming, &mut findings);
         let (errors, warnings) = findings.into_sorted();
         match project {
-            Some(project) if errors.is_empty() => Ok(Self { warnings, ..project }),
+            Some(project) if errors.is_empty() => Ok(Self { patches, warnings, ..project }),
             _ => Err(errors.into_iter().chain(warnings).collect()),
         }
     }
@@ -206,6 +213,7 @@ fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) ->
         network,
         hosts,
         machines,
+        patches: Patches::default(), // cut out of the text, see `Project::parse`
         limits: limits?,
         deadlines: deadlines?,
         spans,
@@ -280,8 +288,11 @@ fn deadlines(findings: &mut Findings, text: Option<DeadlinesText>) -> Option<Dea
     };
     let import = read("import", &text.import, default.import);
     let start = read("start", &text.start, default.start);
+    let boot = read("boot", &text.boot, default.boot);
+    let api = read("api", &text.api, default.api);
+    let nodes = read("nodes", &text.nodes, default.nodes);
     let destroy = read("destroy", &text.destroy, default.destroy);
-    Some(Deadlines { import: import?, start: start?, destroy: destroy? })
+    Some(Deadlines { import: import?, start: start?, boot: boot?, api: api?, nodes: nodes?, destroy: destroy? })
 }
 
 impl Defaults {

@@ -131,11 +131,12 @@ async fn run_step(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
         Some(result) => result,
         None => {
             let why = cx.log().waiting().remove(step.id()).unwrap_or_else(|| "its act did not return".into());
-            Err(Error::new(
+            let error = Error::new(
                 ErrorKind::DeadlineExceeded,
                 format!("`{}` was not done within {} s: {why}", step.id(), step.deadline().as_secs()),
-            )
-            .hint("run the same command again: it goes on from here; `deadlines` in castle.yaml gives more time"))
+            );
+            let again = "run the same command again: it goes on from here; `deadlines` in castle.yaml gives more time";
+            Err(error.hint(step.advice().unwrap_or_else(|| again.into())))
         }
     }
 }

@@ -9,7 +9,9 @@
 //! | `<project>/project-key` | once | signs every mark |
 //! | `<project>/<cluster>/talos/<n>.began` | before the bundle | what began life n |
 //! | `<project>/<cluster>/talos/<n>` | then | the bundle: the birth is committed |
+//! | `<project>/<cluster>/talos/<n>.born` | when its etcd was first seen alive | etcd is never born again in it |
 //! | `<project>/<cluster>/talos/<n>.complete` | when the asked milestone was first reached | it was whole once |
+//! | `<project>/<cluster>/talos/<n>.kubeconfig`, `.talosconfig` | when asked for | kept while they are valid |
 //! | `<project>/<cluster>/talos/<n>.ended` | before its first machine goes | its tombstone |
 //!
 //! All are made with `create`: the loser of a race reads the winner's.
@@ -18,13 +20,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::port::identity::Identity;
-use crate::{Env, Error, ErrorKind, Name, ProjectKey, Result, Secret, SecretBytes, SecretKey, SecretStore};
+use crate::{Credential, Env, Error, ErrorKind, Name, ProjectKey, Result, Secret, SecretBytes, SecretKey, SecretStore};
 
 /// A fact about a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
     /// It was begun.
     Began,
+    /// Its etcd was born. There is no second birth in a life.
+    Born,
     /// It was whole once.
     Complete,
     /// It is over.
@@ -35,6 +39,7 @@ impl Fact {
     fn suffix(self) -> &'static str {
         match self {
             Self::Began => ".began",
+            Self::Born => ".born",
             Self::Complete => ".complete",
             Self::Ended => ".ended",
         }
@@ -46,6 +51,8 @@ impl Fact {
 pub struct Life {
     /// Its bundle exists: the birth is committed.
     pub committed: bool,
+    /// Its etcd was born.
+    pub born: bool,
     /// It was whole once.
     pub complete: bool,
     /// Its tombstone stands.
@@ -130,6 +137,10 @@ impl Vault {
         format!("{}/{life}{}", self.lives_path(), fact.suffix()).parse()
     }
 
+    pub(crate) fn credential_path(&self, life: u32, which: Credential) -> Result<SecretKey> {
+        format!("{}/{life}.{}", self.lives_path(), which.name()).parse()
+    }
+
     /// The project key, if there is one.
     ///
     /// # Errors
@@ -174,6 +185,7 @@ impl Vault {
             let life = lives.entry(number).or_default();
             match fact {
                 "" => life.committed = true,
+                "born" => life.born = true,
                 "complete" => life.complete = true,
                 "ended" => life.ended = true,
                 _ => {}

@@ -1,6 +1,8 @@
 //! Reality, as last seen.
 
-use crate::{Inventory, Lives, Owner};
+use std::collections::BTreeMap;
+
+use crate::{CniState, Inventory, KubeNode, Lives, MachineId, NodeState, Owner};
 
 /// One part of reality: known, or not and why. What is not known is never read
 /// as absent, and never blocks what does not need it.
@@ -22,6 +24,15 @@ impl<T> Part<T> {
     }
 }
 
+/// What the Kubernetes API shows while it serves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApiView {
+    /// The nodes.
+    pub nodes: Vec<KubeNode>,
+    /// The pods that carry the network.
+    pub cni: CniState,
+}
+
 /// Everything castle saw in one look.
 #[derive(Debug, Clone)]
 pub struct Observation {
@@ -33,4 +44,9 @@ pub struct Observation {
     pub lives: Part<Lives>,
     /// Whether the store holds a project key; unknown when it is silent.
     pub has_key: Part<bool>,
+    /// What answers on the machines of the current life that run. Machines that do
+    /// not run, or that nobody asked, are missing.
+    pub nodes: BTreeMap<MachineId, NodeState>,
+    /// What the API shows; `None` if nobody asked.
+    pub api: Option<Part<ApiView>>,
 }

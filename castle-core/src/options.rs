@@ -31,6 +31,20 @@ pub struct ProxmoxAccess {
     pub trust: Trust,
 }
 
+/// How a node that waits for its first configuration is proved to be ours. Its
+/// certificate is its own, so nobody vouches for it; what it is given holds every
+/// secret of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MaintenanceAccess {
+    /// The keys of single nodes, by their names: SHA-256 of the public key, as the
+    /// node's console shows it in base64.
+    pub pins: BTreeMap<String, [u8; 32]>,
+    /// Whether a node without a pin is believed if it tells, on that very
+    /// connection, the uuid of the machine that was made for it. That stops a
+    /// stranger, not somebody who relays the connection.
+    pub trust_on_first_use: bool,
+}
+
 /// Where the secrets live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretsAccess {
@@ -99,6 +113,8 @@ impl DialMap {
 pub struct Options {
     /// Access to Proxmox VE.
     pub proxmox: Option<ProxmoxAccess>,
+    /// How nodes in maintenance are proved.
+    pub maintenance: MaintenanceAccess,
     /// Where the secrets live.
     pub secrets: SecretsAccess,
     /// Where connections really go.

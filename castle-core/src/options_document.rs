@@ -7,12 +7,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 use uuid::Uuid;
 
 use crate::clock::Pace;
-use crate::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
+use crate::options::{DialMap, MaintenanceAccess, ProxmoxAccess, SecretsAccess, Trust};
 use crate::value::Findings;
 use crate::yaml::{self, Quoting, place};
 use crate::{Options, Problem, Secret, SecretText, Span};
@@ -37,6 +39,7 @@ pub trait Sources {
 #[serde(deny_unknown_fields)]
 struct Document {
     proxmox: Option<Spanned<ProxmoxText>>,
+    talos: Option<TalosText>,
     secrets: Option<Spanned<SecretsText>>,
     dial: Option<Vec<DialText>>,
     source: Option<Spanned<String>>,
@@ -58,6 +61,13 @@ struct ProxmoxText {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct TalosText {
+    pins: Option<BTreeMap<String, Spanned<String>>>,
+    trust_on_first_use: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SecretsText {
     files: Option<String>,
     memory: Option<bool>,
@@ -75,6 +85,8 @@ struct DialText {
 struct Rendered<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     proxmox: Option<RenderedProxmox<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    talos: Option<RenderedTalos>,
     secrets: BTreeMap<&'static str, RenderedSecrets<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dial: Option<Vec<RenderedDial>>,
@@ -92,6 +104,13 @@ struct RenderedProxmox<'a> {
     ca: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fingerprints: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct RenderedTalos {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pins: BTreeMap<String, String>,
+    trust_on_first_use: bool,
 }
 
 #[derive(Serialize)]
@@ -120,6 +139,8 @@ impl Options {
         let mut findings = Findings::default();
         let lab = document.lab.unwrap_or(false);
         let proxmox = document.proxmox.map(|text| proxmox(&mut findings, text, base, sources));
+        let maintenance =
+            document.talos.map_or_else(MaintenanceAccess::default, |text| maintenance(&mut findings, text));
         let secrets = secrets(&mut findings, document.secrets, base, lab);
         let dial = document.dial.map(|entries| dial(&mut findings, entries));
         let source = document.source.map(|text| read::<IpAddr>(&mut findings, "source", &text, "an IP address"));
@@ -128,6 +149,7 @@ impl Options {
         match (transposed(proxmox), secrets, transposed(source), pace) {
             (Some(proxmox), Some(secrets), Some(source), Some(pace)) if errors.is_empty() => Ok(Self {
                 proxmox,
+                maintenance,
                 secrets,
                 dial: dial.map_or_else(DialMap::direct, DialMap::exclusive),
                 source,
@@ -159,8 +181,14 @@ impl Options {
             SecretsAccess::Memory => ("memory", RenderedSecrets::Memory(true)),
         };
         let dial = |map: &BTreeMap<_, _>| map.iter().map(|(from, to)| RenderedDial { from: *from, to: *to }).collect();
+        let maintenance = &self.maintenance;
+        let talos = (*maintenance != MaintenanceAccess::default()).then(|| RenderedTalos {
+            pins: maintenance.pins.iter().map(|(node, pin)| (node.clone(), BASE64.encode(pin))).collect(),
+            trust_on_first_use: maintenance.trust_on_first_use,
+        });
         let rendered = Rendered {
             proxmox,
+            talos,
             secrets: BTreeMap::from([secrets]),
             dial: self.dial.entries().map(dial),
             source: self.source,
@@ -169,6 +197,22 @@ impl Options {
         };
         Secret::new(serde_saphyr::to_string(&rendered).expect("texts, addresses and booleans are YAML"))
     }
+}
+
+fn maintenance(findings: &mut Findings, text: TalosText) -> MaintenanceAccess {
+    let mut pins = BTreeMap::new();
+    for (node, pin) in text.pins.unwrap_or_default() {
+        match BASE64.decode(pin.value.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
+            Some(bytes) => {
+                pins.insert(node, bytes);
+            }
+            None => {
+                let hint = "copy the fingerprint from the node's console: 32 bytes in base64, 44 characters";
+                refuse(findings, &format!("talos.pins.{node}"), "is not a fingerprint", hint, place(pin.referenced));
+            }
+        }
+    }
+    MaintenanceAccess { pins, trust_on_first_use: text.trust_on_first_use.unwrap_or(false) }
 }
 
 /// `Some(None)` is what was not declared, `None` what was refused.

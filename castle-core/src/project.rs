@@ -26,6 +26,8 @@ pub struct Project {
     /// The machines: control planes in their order, then workers. Complete, with
     /// defaults, hardware addresses and the image applied.
     pub machines: Vec<MachineSpec>,
+    /// What is laid over the nodes' configurations.
+    pub patches: Patches,
     /// How much may happen at once.
     pub limits: Limits,
     /// How long each phase may take.
@@ -75,6 +77,19 @@ pub struct Network {
     pub vip: Option<IpAddr>,
 }
 
+/// Changes to the machine configurations that castle writes, in the operating
+/// system's own form: each text is a part of a configuration. This crate does not
+/// read them; the operating system's crate does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Patches {
+    /// For every node, in order.
+    pub all: Vec<String>,
+    /// For control planes, after those for every node.
+    pub control_planes: Vec<String>,
+    /// For workers, after those for every node.
+    pub workers: Vec<String>,
+}
+
 /// What may be taken from a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostBudget {
@@ -105,6 +120,13 @@ pub struct Deadlines {
     pub import: Duration,
     /// From power on to a running machine.
     pub start: Duration,
+    /// From a running machine to a system that answers, and from its configuration
+    /// to its own certificate.
+    pub boot: Duration,
+    /// From the first configured control plane to a serving API.
+    pub api: Duration,
+    /// From a serving API to ready nodes.
+    pub nodes: Duration,
     /// The removal of one machine.
     pub destroy: Duration,
 }
@@ -114,6 +136,9 @@ impl Default for Deadlines {
         Self {
             import: Duration::from_secs(15 * 60),
             start: Duration::from_secs(5 * 60),
+            boot: Duration::from_secs(10 * 60),
+            api: Duration::from_secs(15 * 60),
+            nodes: Duration::from_secs(15 * 60),
             destroy: Duration::from_secs(5 * 60),
         }
     }

@@ -53,6 +53,11 @@ pub trait Step: Send + Sync {
     /// Brings the condition about, or begins to.
     async fn act(&self, cx: &Context) -> Result<()>;
 
+    /// What to do when the deadline passes: where to look, what the usual causes are.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
     /// Wake-ups after which it is worth probing again. `None`: the act itself
     /// awaits the effect, so one probe after it must find the condition met.
     fn watch(&self, _cx: &Context) -> Option<BoxStream<'static, ()>> {

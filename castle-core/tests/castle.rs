@@ -48,7 +48,7 @@ impl Home {
 
     async fn plan(&self, goal: Goal) -> String {
         let castle = self.castle();
-        castle.plan(&Context::new(castle.env().clone()), goal, LostLife::Ask).await.unwrap().to_string()
+        castle.plan(&Context::new(castle.env().clone()), goal, LostLife::Ask, None).await.unwrap().to_string()
     }
 
     fn running(&self) -> Vec<u32> {

@@ -61,7 +61,7 @@ const REFUSALS: &[Refusal] = &[
     (
         "a key of nobody's",
         &[("hosts:", "colour: blue\nhosts:")],
-        "11:1 unknown-key castle.yaml: unknown key `colour` => known here: apiVersion, project, platform, cluster, image, network, hosts, defaults, control_planes, workers, limits, deadlines\n",
+        "11:1 unknown-key castle.yaml: unknown key `colour` => known here: apiVersion, project, platform, cluster, image, network, hosts, defaults, control_planes, workers, patches, limits, deadlines\n",
     ),
     (
         "a slip in a machine's key",
@@ -370,6 +370,19 @@ fn a_good_document_becomes_complete_machines() {
     let deadlines = project.deadlines;
     assert_eq!([deadlines.import, deadlines.start, deadlines.destroy].map(|time| time.as_secs()), [900, 90, 3600]);
     assert_eq!(project.limits.imports_per_storage, 2);
+}
+
+#[test]
+fn patches_are_kept_in_their_own_text() {
+    let patches = "patches:\n  all:\n    - machine: {sysctls: {a: 012}} # as it stands\n    - |\n      x: off\n  \
+                   workers:\n    - machine:\n        env: {b: 'off'}\nworkers:\n";
+    let project = Project::parse(&changed(&[("workers:\n", patches)]), naming).expect("a good document");
+    assert_eq!(project.patches.all, ["      machine: {sysctls: {a: 012}} # as it stands\n", "x: off\n"]);
+    assert_eq!(project.patches.workers, ["      machine:\n        env: {b: 'off'}\n"]);
+    assert!(project.patches.control_planes.is_empty());
+    let refused = Project::parse(&changed(&[("workers:\n", "patches: {all: [[1]]}\nworkers:\n")]), naming);
+    let problem = &refused.expect_err("a list is no patch")[0];
+    assert!(problem.span.is_some() && problem.to_string().contains("a mapping, or its text"), "{problem}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use castle_core::clock::Pace;
-use castle_core::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
+use castle_core::options::{DialMap, MaintenanceAccess, ProxmoxAccess, SecretsAccess, Trust};
 use castle_core::{Options, Problem, Secret, Sources};
 
 const TOKEN: &str = "castle@pve!main=5d0b2c1e-7a34-4c7e-9d3f-0a1b2c3d4e5f";
@@ -73,6 +73,7 @@ fn what_is_rendered_reads_back() {
     let access = |trust| ProxmoxAccess { url: "https://pve:8006".into(), token: Secret::new(TOKEN.into()), trust };
     let lab = Options {
         proxmox: Some(access(Trust::Authorities(PEM.to_owned()))),
+        maintenance: MaintenanceAccess { pins: [("blue-cp-01".to_owned(), [7; 32])].into(), trust_on_first_use: true },
         secrets: SecretsAccess::Memory,
         dial: DialMap::exclusive(dial),
         source: Some("127.42.0.1".parse().expect("good")),
@@ -81,6 +82,7 @@ fn what_is_rendered_reads_back() {
     };
     let house = Options {
         proxmox: Some(access(Trust::Fingerprints(vec![[0xAB; 32], [1; 32]]))),
+        maintenance: MaintenanceAccess::default(),
         secrets: SecretsAccess::Files("/var/lib/castle: a # strange folder".into()),
         dial: DialMap::direct(),
         source: None,
@@ -94,7 +96,15 @@ fn what_is_rendered_reads_back() {
         let parts = |options: &Options| {
             let access = options.proxmox.clone();
             let access = access.map(|access| (access.url, access.token.expose().clone(), access.trust));
-            (access, options.secrets.clone(), options.dial.clone(), options.source, options.pace, options.lab)
+            (
+                access,
+                options.maintenance.clone(),
+                options.secrets.clone(),
+                options.dial.clone(),
+                options.source,
+                options.pace,
+                options.lab,
+            )
         };
         assert_eq!(parts(&again), parts(&options));
         assert_eq!(again.render().expose(), text.expose());

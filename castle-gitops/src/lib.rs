@@ -7,10 +7,17 @@
 //!
 //! - [`secrets::FileSecrets`]: files below a private folder of the operator.
 //!
+//! and the adapter behind [`castle_core::port::kubernetes::Kubernetes`]:
+//!
+//! - [`kubernetes::KubeClient`]: a cluster's API by a kubeconfig with inline
+//!   certificates.
+//!
 //! The handover of a born cluster to GitOps comes here as well, with its own
 //! slice. The crate knows neither the hypervisor's adapter nor the node's.
 
 mod error;
+mod kubeconfig;
+pub mod kubernetes;
 pub mod secrets;
 
 pub use error::{Error, Result};

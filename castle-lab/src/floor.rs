@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castle_core::Clock;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::faults::{FaultEffect, Faults};
 use crate::front::{Act, Call, Reply, Service};
 use crate::journal::Journal;
 use crate::run::{RunId, Runs};
+use crate::turns::Turnstile;
 use crate::wire::{Ending, Line};
 use crate::world::World;
 
@@ -22,18 +23,26 @@ pub(crate) struct Floor {
     pub(crate) journal: Journal,
     pub(crate) faults: Faults,
     pub(crate) runs: Runs,
+    pub(crate) turns: Turnstile,
     /// `None` once the world was carried out.
     world: Mutex<Option<World>>,
     /// Requests at work. A server that has read a request in full does it, also
     /// when its client has hung up.
     works: Mutex<JoinSet<()>>,
     cut: watch::Sender<Option<RunId>>,
+    /// Wakes whoever follows the world, after each change of it. Take the
+    /// `notified()` first and look then, so that no change is missed.
+    pub(crate) news: Notify,
+    /// Wakes the driver: something new may be due.
+    due: Notify,
 }
 
 /// A request that was written into the journal, and what will become of it.
 pub(crate) struct Arrival {
     /// Its place in the journal.
     pub(crate) place: usize,
+    /// Its place among the requests of its run.
+    index: u64,
     /// What hits it.
     pub(crate) fault: Option<FaultEffect>,
     /// From arrival to answer.
@@ -56,7 +65,18 @@ impl Floor {
     pub(crate) fn new(clock: Clock, world: World, journal: Journal, faults: Faults) -> Self {
         let runs = Runs::resumed(world.ledger.runs, world.ledger.dead.clone());
         let (cut, _) = watch::channel(None);
-        Self { clock, journal, faults, runs, world: Mutex::new(Some(world)), works: Mutex::default(), cut }
+        Self {
+            clock,
+            journal,
+            faults,
+            runs,
+            turns: Turnstile::default(),
+            world: Mutex::new(Some(world)),
+            works: Mutex::default(),
+            cut,
+            news: Notify::new(),
+            due: Notify::new(),
+        }
     }
 
     /// Looks at the world as it is now. `None` once it was carried out.
@@ -69,7 +89,69 @@ impl Floor {
         let mut guard = self.lock_world();
         let world = guard.as_mut()?;
         world.advance_to(self.clock.elapsed());
-        Some(look(world))
+        let seen = look(world);
+        world.follow();
+        drop(guard);
+        self.tell();
+        Some(seen)
+    }
+
+    /// Looks at the world as it is now without changing it. Whoever follows the
+    /// world looks so: [`Floor::with_world`] would wake all followers, itself too.
+    pub(crate) fn peek_world<T>(&self, look: impl FnOnce(&World) -> T) -> Option<T> {
+        let mut guard = self.lock_world();
+        let world = guard.as_mut()?;
+        let before = world.revision();
+        world.advance_to(self.clock.elapsed());
+        let seen = look(world);
+        let moved = world.revision() != before;
+        drop(guard);
+        if moved {
+            self.tell();
+        }
+        Some(seen)
+    }
+
+    /// Tells everybody who follows the world that it may have changed.
+    fn tell(&self) {
+        self.news.notify_waiters();
+        self.due.notify_one();
+    }
+
+    /// Lets things happen when they are due, while the lab runs: a node boots also
+    /// when nobody asks. Without anything due it waits to be told.
+    pub(crate) async fn drive(self: Arc<Self>) {
+        loop {
+            let next = self.peek_world(World::next_event_at);
+            match next {
+                // The world was carried out.
+                None => return,
+                Some(None) => self.due.notified().await,
+                Some(Some(at)) => tokio::select! {
+                    biased;
+                    () = self.due.notified() => {}
+                    () = self.sleep(at.saturating_sub(self.clock.elapsed())) => {}
+                },
+            }
+        }
+    }
+
+    /// Carries work to its end, also when whoever asked for it has left. `None`:
+    /// it panicked, or the lab has stopped.
+    pub(crate) async fn carry_out<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        {
+            let mut works = self.works();
+            while works.try_join_next().is_some() {}
+            works.spawn(async move {
+                // The client may have left; the effect stays.
+                let _ = done.send(work.await);
+            });
+        }
+        answer.await.ok()
     }
 
     /// Ends all work and carries the world out, with the runs in its ledger.
@@ -92,6 +174,9 @@ impl Floor {
         if let Some(world) = self.lock_world().as_mut() {
             world.ledger.dead.insert(run);
         }
+        self.turns.tell();
+        // Whoever waits for a death looks again; a cut is told apart by its value.
+        self.cut.send_modify(|_| ());
     }
 
     /// Completes with the run that a fault of the kind `Cut` struck.
@@ -105,6 +190,15 @@ impl Floor {
         }
     }
 
+    /// Completes once the run is dead.
+    pub(crate) async fn run_died(&self, run: RunId) {
+        let mut cuts = self.cut.subscribe();
+        if cuts.wait_for(|_| self.runs.is_dead(run)).await.is_err() {
+            // The sender lives in `self`, so the channel cannot close under us.
+            std::future::pending().await
+        }
+    }
+
     /// Whether a fault of the kind `Cut` has struck.
     pub(crate) fn was_cut(&self) -> bool {
         self.cut.borrow().is_some()
@@ -113,26 +207,17 @@ impl Floor {
     /// Serves one request that came over a connection. `None`: there is no answer
     /// to send, and the connection was ended if it had to be.
     pub(crate) async fn answer(self: &Arc<Self>, service: Arc<dyn Service>, call: Call, line: &Line) -> Option<Reply> {
-        let (done, answer) = oneshot::channel();
         let floor = Arc::clone(self);
-        {
-            let mut works = self.works();
-            while works.try_join_next().is_some() {}
-            works.spawn(async move {
-                let course = floor.work(&*service, &call).await;
-                // The client may have left; the effect stays.
-                let _ = done.send(course);
-            });
-        }
-        match answer.await {
-            Ok(Course::Answer(reply) | Course::Status(reply)) => Some(reply),
-            Ok(Course::Ended(how)) => {
+        let course = self.carry_out(async move { floor.work(&*service, &call).await }).await;
+        match course {
+            Some(Course::Answer(reply) | Course::Status(reply)) => Some(reply),
+            Some(Course::Ended(how)) => {
                 line.end(how);
                 None
             }
-            Ok(Course::Silence) => None,
+            Some(Course::Silence) => None,
             // The server panicked; the panic was printed and the world is locked.
-            Err(_) => {
+            None => {
                 line.end(Ending::HangUp);
                 None
             }
@@ -174,7 +259,11 @@ impl Floor {
             return None;
         }
         let now = self.clock.elapsed();
+        let before = world.revision();
         world.advance_to(now);
+        if world.revision() != before {
+            self.tell();
+        }
         let act = classify(world);
         let (place, index) = self.journal.arrived(now, backend, call, &act);
         let nth = world.nth(&act.entity, &act.kind);
@@ -187,7 +276,7 @@ impl Floor {
         if let Some(fault) = &fault {
             self.journal.amend(place, |entry| entry.fault = Some(fault.name().to_owned()));
         }
-        Some(Arrival { place, fault, latency })
+        Some(Arrival { place, index, fault, latency })
     }
 
     /// Half of the latency, the effect, the other half; with what the fault does
@@ -204,6 +293,7 @@ impl Floor {
             before += Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
         }
         self.sleep(before).await;
+        self.turns.pass(run, arrival.index, &self.runs, &self.clock).await;
         match &arrival.fault {
             Some(FaultEffect::Stall) => return Course::Silence,
             Some(FaultEffect::ResetBefore) => return Course::Ended(Ending::Reset),
@@ -259,7 +349,11 @@ impl Floor {
             return None;
         }
         world.advance_to(self.clock.elapsed());
-        Some(effect(world))
+        let answer = effect(world);
+        world.follow();
+        drop(guard);
+        self.tell();
+        Some(answer)
     }
 
     fn cut(&self, run: RunId) {
@@ -267,7 +361,7 @@ impl Floor {
         self.cut.send_replace(Some(run));
     }
 
-    async fn sleep(&self, duration: Duration) {
+    pub(crate) async fn sleep(&self, duration: Duration) {
         // A timer of zero still waits for the next millisecond of the timer wheel.
         if !duration.is_zero() {
             self.clock.sleep(duration).await;

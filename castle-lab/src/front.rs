@@ -1,5 +1,7 @@
 //! What a protocol server is to the lab, and how a request flows through it.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +49,8 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
+    /// What follows the body while the client listens, for servers that push.
+    pub feed: Option<Feed>,
     /// Waited before the answer, on top of the act's latency, in the lab's time:
     /// the house is busy, for example with a lock.
     pub delay: Duration,
@@ -66,6 +70,7 @@ impl Reply {
             reason: None,
             headers: Vec::new(),
             body: body.into(),
+            feed: None,
             delay: Duration::ZERO,
             penalty: Duration::ZERO,
             close: false,
@@ -83,6 +88,13 @@ impl Reply {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Goes on after the body with what the feed gives.
+    #[must_use]
+    pub fn followed_by(mut self, feed: Feed) -> Self {
+        self.feed = Some(feed);
         self
     }
 
@@ -107,6 +119,53 @@ impl Reply {
         self
     }
 }
+
+/// The endless part of an answer: a watch.
+///
+/// It is asked once at the beginning and then after each change of the world
+/// that it gets to see; what it gives is sent as one chunk.
+#[derive(Clone)]
+pub struct Feed(Arc<Mutex<Look>>);
+
+type Look = dyn FnMut(&World) -> Helping + Send;
+
+/// What a feed gives at one look at the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Helping {
+    /// What to send now; may be empty.
+    pub bytes: Bytes,
+    /// Whether the answer ends with it.
+    pub is_last: bool,
+    /// When to ask again though nothing has happened, in the lab's time.
+    pub again_at: Option<Duration>,
+}
+
+impl Feed {
+    /// A feed that gives what `look` says of the world, brought to the present.
+    pub fn new(look: impl FnMut(&World) -> Helping + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(look)))
+    }
+
+    /// What there is to send now.
+    pub fn next(&self, world: &World) -> Helping {
+        // A look that panicked has poisoned nothing but its own place in the news.
+        (self.0.lock().unwrap_or_else(PoisonError::into_inner))(world)
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Feed")
+    }
+}
+
+impl PartialEq for Feed {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Feed {}
 
 /// How a server names a request before its effect: for journal, faults and
 /// latency draws.

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use castle_core::{MachineSpec, Project};
+use castle_core::{MachineSpec, NodeRole, Project};
 
 use crate::latency::Latency;
+use crate::node::boot::{CRI, LEAVE};
+use crate::node::kubelet::REGISTER;
+use crate::node::vip::CAMPAIGN;
 use crate::world::World;
 
 /// The ideal times of the machines of one project in one world.
@@ -52,6 +55,67 @@ pub fn machines_ideal(project: &Project, world: &World) -> IdealTime {
     let exact = queues.values().all(|jobs| jobs.len() <= EXACT_MAX || jobs.len() <= slots);
     let create = queues.values().map(|jobs| makespan(jobs, slots)).max().unwrap_or(Duration::ZERO);
     IdealTime { create, destroy, exact }
+}
+
+/// The ideal times of a cluster, from nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiIdeal {
+    /// Until the API of Kubernetes answers, at the shared address if there is one.
+    pub api_serving: Duration,
+    /// Until every node is Ready.
+    pub nodes_ready: Duration,
+}
+
+/// Computes how soon a cluster can stand, from the project, the seed and the
+/// keyed draws.
+///
+/// The first declared control plane is imported first. A machine boots and takes
+/// its configuration the moment it waits for it. That control plane gives birth to
+/// etcd as soon as it can: the others need not be waited for, as long as it is
+/// proved that none of them was ever configured. Then come etcd, the API server and
+/// the shared address, and each node follows once the API serves. Requests take no
+/// time.
+///
+/// The others are counted as if nothing but their own work was before them, so with
+/// more machines than import slots `nodes_ready` is a lower bound.
+///
+/// The draws are the next ones that the world will really make, so a fresh world
+/// gives the ideal of its first cluster.
+#[must_use]
+pub fn api_ideal(project: &Project, world: &World) -> ApiIdeal {
+    let drawn = |machine: &MachineSpec, latency: Latency, act: &str| {
+        let entity = machine.id.to_string();
+        world.draws().duration(latency, &entity, act, world.upcoming_nth(&entity, act))
+    };
+    let job = |machine: &MachineSpec| Job {
+        import: drawn(machine, Latency::CREATE_IMPORT, "qmcreate"),
+        tail: drawn(machine, Latency::RESIZE, "resize")
+            + drawn(machine, Latency::START, "qmstart")
+            + Latency::CLOUD_INIT_ISO
+            + drawn(machine, Latency::FIRMWARE_UEFI, "firmware")
+            + drawn(machine, Latency::MAINTENANCE, "kernel")
+            + LEAVE
+            + drawn(machine, Latency::CONFIGURED_BOOT, "first configured boot"),
+    };
+    let alone = |machine: &MachineSpec| {
+        let job = job(machine);
+        job.import + job.tail
+    };
+    let Some(first) = project.with_role(NodeRole::ControlPlane).next() else {
+        return ApiIdeal { api_serving: Duration::ZERO, nodes_ready: Duration::ZERO };
+    };
+    let containers = alone(first) + CRI;
+    let etcd_image = containers + drawn(first, Latency::ETCD_PULL, "etcd pull");
+    let etcd = etcd_image + drawn(first, Latency::BOOTSTRAP, "bootstrap");
+    let api_server = etcd + drawn(first, Latency::API_SERVER_FIRST, "api server");
+    let kubelet = |machine: &MachineSpec| alone(machine) + CRI + drawn(machine, Latency::KUBELET_PULL, "kubelet pull");
+    let vip = (containers + Latency::VIP).max(etcd.max(kubelet(first)) + CAMPAIGN);
+    let api_serving = if project.network.vip.is_some() { api_server.max(vip) } else { api_server };
+    let ready = |machine: &MachineSpec| {
+        api_server.max(kubelet(machine)) + REGISTER + drawn(machine, Latency::POD_NETWORK, "pod network")
+    };
+    let nodes_ready = project.machines.iter().map(ready).max().unwrap_or(api_serving).max(api_serving);
+    ApiIdeal { api_serving, nodes_ready }
 }
 
 /// Beyond so many machines on one storage the search would take longer than the run.

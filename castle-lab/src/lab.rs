@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use castle_core::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
-use castle_core::{Clock, Env, Error, ErrorKind, Options, Pace, Project, Result, Secret, SecretStore, SeededEntropy};
+use castle_core::{
+    Clock, Env, Error, ErrorKind, NodeRole, Options, Pace, Project, Result, Secret, SecretStore, SeededEntropy,
+};
 use tokio::task::JoinSet;
 
 use crate::address::{self, Block};
@@ -18,12 +20,19 @@ use crate::hypervisor::house::CASTLE_TOKEN;
 use crate::journal::Journal;
 use crate::pki::Pki;
 use crate::run::RunId;
+use crate::server::talos::{NodeApiServer, NodeDoor};
+use crate::turns::Turnstile;
 use crate::vault::Vault;
 use crate::wire;
 use crate::world::World;
 
 /// The port of Proxmox VE's API.
 const PROXMOX_PORT: u16 = 8006;
+
+/// The port of apid on every node.
+const TALOS_PORT: u16 = 50_000;
+/// The port of the API server of Kubernetes.
+const API_PORT: u16 = 6443;
 
 /// Each door has an address of the lab's block; the last is the sentinel's.
 const DOORS_MAX: usize = 253;
@@ -50,6 +59,7 @@ pub struct LabBuilder {
     journal: Journal,
     faults: Faults,
     doors: Vec<Door>,
+    clusters: Vec<SocketAddr>,
 }
 
 impl LabBuilder {
@@ -104,6 +114,15 @@ impl LabBuilder {
         self
     }
 
+    /// Adds an API server of Kubernetes at that address of the house, which serves
+    /// whenever the store of the world ([`World::kubernetes`]) does and has an
+    /// identity. For labs without nodes.
+    #[must_use]
+    pub fn cluster_at(mut self, house: SocketAddr) -> Self {
+        self.clusters.push(house);
+        self
+    }
+
     /// The pace as set so far.
     #[must_use]
     pub fn pace_is(&self) -> Pace {
@@ -119,20 +138,25 @@ impl LabBuilder {
     /// [`ErrorKind::InvalidSpec`] if the project's subnet leaves no address for
     /// its hosts, or if there are more servers than addresses.
     pub async fn start(self) -> Result<Lab> {
-        let Self { project, seed, pace, public, world, journal, faults, mut doors } = self;
+        let Self { project, seed, pace, public, world, journal, faults, mut doors, clusters } = self;
         let block = if public { Some(Block::claim(pace)?) } else { None };
 
         let mut world = world.unwrap_or_else(|| match &project {
             Some(project) => World::home(project, seed),
             None => World::empty(seed),
         });
-        if pace != Pace::Virtual && world.now().is_zero() {
+        let wall = if pace != Pace::Virtual && world.now().is_zero() {
             // Foreign clients judge certificates and dates by the real wall. In
             // virtual time the world's own beginning stays, so that two runs of
             // one seed agree in every byte.
             let real = Clock::new(pace).wall();
-            world.epoch = real.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(world.epoch);
-        }
+            real.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(world.epoch)
+        } else {
+            world.wall()
+        };
+        // A world that was carried here goes on at another pace, from the same day.
+        world.pace = pace;
+        world.epoch = wall.saturating_sub(pace.on_the_wall(world.now()));
         let clock = Clock::resumed(pace, world.now(), SystemTime::UNIX_EPOCH + world.epoch);
         let pki = match &world.ledger.pki {
             Some(pki) => Arc::clone(pki),
@@ -143,10 +167,15 @@ impl LabBuilder {
         if let Some(project) = &project {
             doors.splice(0..0, hypervisor_doors(project)?);
         }
-        if doors.len() > DOORS_MAX {
+        let node_doors = match &project {
+            Some(project) => node_doors(project, &world),
+            None => Vec::new(),
+        };
+        if doors.len() + node_doors.len() + clusters.len() > DOORS_MAX {
+            let count = doors.len() + node_doors.len() + clusters.len();
             return Err(Error::new(
                 ErrorKind::InvalidSpec,
-                format!("a house of {} servers; a lab has addresses for {DOORS_MAX}", doors.len()),
+                format!("a house of {count} servers; a lab has addresses for {DOORS_MAX}"),
             ));
         }
         let floor = Arc::new(Floor::new(clock, world, journal, faults));
@@ -168,6 +197,44 @@ impl LabBuilder {
             fingerprints.insert(door.house, identity.fingerprint);
             servers.spawn(wire::serve(listener, identity.config, Arc::clone(&floor), door.service));
         }
+        for (number, house) in (1..=DOORS_MAX as u8).rev().zip(clusters) {
+            let at = match &block {
+                Some(block) => SocketAddr::new(block.address(number), house.port()),
+                None => SocketAddr::new(address::loopback(), 0),
+            };
+            let listener = address::listen(at)?;
+            let at = listener.local_addr().map_err(|error| {
+                Error::new(ErrorKind::Unexpected, "a listening socket has no address").caused_by(error)
+            })?;
+            dial.insert(house, at);
+            let cluster = Arc::new(crate::server::kubernetes::ClusterGate::new(floor.clock.clone()));
+            servers.spawn(crate::gate::serve(listener, Arc::clone(&floor), cluster));
+        }
+        // All ports of one address of the house are at one address of the block.
+        let mut numbers = BTreeMap::new();
+        for house in node_doors {
+            let next = dial.len() + 1;
+            let number = *numbers.entry(house.ip()).or_insert(next);
+            let at = match &block {
+                Some(block) => SocketAddr::new(block.address(number as u8), house.port()),
+                None => SocketAddr::new(address::loopback(), 0),
+            };
+            let listener = address::listen(at)?;
+            let at = listener.local_addr().map_err(|error| {
+                Error::new(ErrorKind::Unexpected, "a listening socket has no address").caused_by(error)
+            })?;
+            dial.insert(house, at);
+            let clock = floor.clock.clone();
+            let gate: Arc<dyn crate::gate::Gate> = if house.port() == TALOS_PORT {
+                Arc::new(NodeDoor::new(house.ip(), at.ip(), clock))
+            } else {
+                Arc::new(NodeApiServer::new(house.ip(), clock))
+            };
+            servers.spawn(crate::gate::serve(listener, Arc::clone(&floor), gate));
+        }
+        let mapped: Vec<IpAddr> = dial.values().map(SocketAddr::ip).collect();
+        floor.with_world(|world| world.nodes.listen_at(mapped));
+        servers.spawn(Arc::clone(&floor).drive());
         Ok(Lab { floor, servers, block, pki, dial, fingerprints, seed })
     }
 }
@@ -213,6 +280,7 @@ impl Lab {
             journal: Journal::new(),
             faults: Faults::default(),
             doors: Vec::new(),
+            clusters: Vec::new(),
         }
     }
 
@@ -230,6 +298,7 @@ impl Lab {
             journal: Journal::new(),
             faults: Faults::default(),
             doors: Vec::new(),
+            clusters: Vec::new(),
         }
     }
 
@@ -282,6 +351,7 @@ impl Lab {
                 token: Secret::new(token),
                 trust: Trust::Authorities(self.pki.ca_pem().to_owned()),
             }),
+            maintenance: castle_core::options::MaintenanceAccess { trust_on_first_use: true, ..Default::default() },
             secrets: SecretsAccess::Memory,
             dial: DialMap::exclusive(self.dial.iter().map(|(house, at)| (*house, *at))),
             source: self.floor.runs.source(run),
@@ -320,6 +390,12 @@ impl Lab {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.floor.faults
+    }
+
+    /// In which order the requests of several runs have their effects.
+    #[must_use]
+    pub fn turns(&self) -> &Turnstile {
+        &self.floor.turns
     }
 
     /// The certificate authority of the house.
@@ -392,6 +468,11 @@ impl Lab {
         self.floor.cut_happened().await
     }
 
+    /// Completes once a run is dead: by [`Lab::kill`] or by a fault of the kind `Cut`.
+    pub async fn run_died(&self, run: RunId) {
+        self.floor.run_died(run).await;
+    }
+
     /// Stops all servers and gives the world back, for the next lab. Call it
     /// inside the runtime that runs the lab.
     ///
@@ -415,6 +496,24 @@ impl Drop for Lab {
         // Requests at work hold the floor, which holds them.
         self.floor.stop();
     }
+}
+
+/// The doors of the nodes: the Talos API of every machine, the API server of
+/// every control plane and of the shared address, and whatever a test has planted
+/// beside.
+fn node_doors(project: &Project, world: &World) -> Vec<SocketAddr> {
+    let mut doors = std::collections::BTreeSet::new();
+    for machine in &project.machines {
+        doors.insert(SocketAddr::new(machine.nic.address, TALOS_PORT));
+        if machine.role == NodeRole::ControlPlane {
+            doors.insert(SocketAddr::new(machine.nic.address, API_PORT));
+        }
+    }
+    doors.extend(project.network.vip.map(|vip| SocketAddr::new(vip, API_PORT)));
+    for address in world.nodes.further_addresses() {
+        doors.extend([TALOS_PORT, API_PORT].map(|port| SocketAddr::new(address, port)));
+    }
+    doors.into_iter().collect()
 }
 
 /// One door for each host, at addresses of the subnet that nobody declared.

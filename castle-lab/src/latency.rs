@@ -56,6 +56,67 @@ impl Latency {
     /// After this, statistics of a silent host are dropped (pve-cluster).
     pub const BROADCAST_LIFE: Duration = Duration::from_secs(300);
 
+    /// SeaBIOS and the boot loader, before the kernel of a Talos image. Belief,
+    /// without a spread (Talos, timings for the latency model).
+    pub const FIRMWARE_BIOS: Self = Self::seconds(5, 5);
+    /// The same with OVMF. Belief, without a spread.
+    pub const FIRMWARE_UEFI: Self = Self::seconds(10, 10);
+    /// From the kernel to the maintenance API: 4.8 s in QEMU (pull 6316), 15.6 s on
+    /// a slow Proxmox VE (issue 8882); 5 to 30 s.
+    pub const MAINTENANCE: Self = Self::seconds(12, 30);
+    /// `ApplyConfiguration` in maintenance, up to its answer. Belief.
+    pub const APPLY: Self = Self::millis(300, 300);
+    /// From a configured boot to a healthy apid; trustd and cri follow within a
+    /// second (issues 10129, 13759).
+    pub const CONFIGURED_BOOT: Self = Self::seconds(10, 10);
+    /// A restart by kexec, which skips the firmware (pull 8666).
+    pub const KEXEC: Self = Self::seconds(8, 8);
+    /// A full restart, with the firmware (pull 8666).
+    pub const POWER_CYCLE: Self = Self::seconds(20, 20);
+    /// The first pull of the image of etcd: 3 s in a log (issue 10129); 2 to 30 s.
+    pub const ETCD_PULL: Self = Self::seconds(5, 30);
+    /// The first pull of the kubelet's image. The reference has no row of its own;
+    /// an image of that size takes the row of etcd's.
+    pub const KUBELET_PULL: Self = Self::ETCD_PULL;
+    /// From `Bootstrap` to a healthy etcd: started after a second (issue 8955), the
+    /// first health check after five (Talos' code).
+    pub const BOOTSTRAP: Self = Self::seconds(12, 12);
+    /// A further control plane joins: learner, then steps of 15 s (Talos' code).
+    pub const JOIN: Self = Self::seconds(20, 20);
+    /// From a healthy etcd to a ready kube-apiserver, images to be pulled. Belief.
+    pub const API_SERVER_FIRST: Self = Self::seconds(40, 40);
+    /// The same with the images at hand. Belief.
+    pub const API_SERVER_CACHED: Self = Self::seconds(15, 15);
+    /// What a node takes from its registration to Ready: images of the pod network
+    /// and its start. The reference says 100 s, 60 to 240, from `Bootstrap` to all
+    /// nodes Ready; with the rows above and three to five nodes this leaves that
+    /// median.
+    pub const POD_NETWORK: Self = Self::seconds(30, 80);
+    /// A read of the Talos API: a round trip in the house. Estimate.
+    pub const TALOS_READ: Self = Self::millis(8, 40);
+    /// A write of the Talos API other than a configuration. Estimate.
+    pub const TALOS_WRITE: Self = Self::millis(40, 200);
+
+    /// From `Bootstrap` to the shared address (the seeds: under two minutes; it
+    /// needs etcd and the kubelet only).
+    pub const VIP: Duration = Duration::from_secs(20);
+    /// The shared address after an orderly end of its holder (Talos, vip.mdx).
+    pub const VIP_HANDED_OVER: Duration = Duration::from_secs(1);
+    /// The same after a crash: the lease is 60 s (Talos, vip.mdx).
+    pub const VIP_LOST: Duration = Duration::from_secs(45);
+    /// How long an entry of the discovery service outlives its node (Talos' code).
+    pub const DISCOVERY_TTL: Duration = Duration::from_secs(30 * 60);
+    /// How often a control plane asks to be let into etcd (Talos' code).
+    pub const ETCD_JOIN_RETRY: Duration = Duration::from_secs(3);
+    /// After this, a control plane that was not let in gives up (Talos' code).
+    pub const ETCD_JOIN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+    /// A latency of so many seconds.
+    #[must_use]
+    pub const fn seconds(p50: u64, p95: u64) -> Self {
+        Self::millis(p50 * 1000, p95 * 1000)
+    }
+
     /// A latency of so many milliseconds.
     #[must_use]
     pub const fn millis(p50: u64, p95: u64) -> Self {
@@ -84,6 +145,25 @@ mod tests {
         ] {
             assert_eq!((row.p50.as_millis(), row.p95.as_millis()), (p50, p95), "{what}");
         }
+        for (what, row, p50, p95) in [
+            ("SeaBIOS", Latency::FIRMWARE_BIOS, 5, 5),
+            ("OVMF", Latency::FIRMWARE_UEFI, 10, 10),
+            ("maintenance", Latency::MAINTENANCE, 12, 30),
+            ("boot to apid", Latency::CONFIGURED_BOOT, 10, 10),
+            ("kexec", Latency::KEXEC, 8, 8),
+            ("full restart", Latency::POWER_CYCLE, 20, 20),
+            ("pull of etcd", Latency::ETCD_PULL, 5, 30),
+            ("bootstrap", Latency::BOOTSTRAP, 12, 12),
+            ("join", Latency::JOIN, 20, 20),
+            ("kube-apiserver", Latency::API_SERVER_FIRST, 40, 40),
+            ("kube-apiserver again", Latency::API_SERVER_CACHED, 15, 15),
+        ] {
+            assert_eq!((row.p50.as_secs(), row.p95.as_secs()), (p50, p95), "{what}");
+        }
+        assert_eq!(Latency::APPLY.p50.as_millis(), 300);
+        assert_eq!((Latency::VIP.as_secs(), Latency::VIP_HANDED_OVER.as_secs()), (20, 1));
+        assert_eq!((Latency::VIP_LOST.as_secs(), Latency::DISCOVERY_TTL.as_secs()), (45, 1800));
+        assert_eq!((Latency::ETCD_JOIN_RETRY.as_secs(), Latency::ETCD_JOIN_TIMEOUT.as_secs()), (3, 1800));
         assert_eq!(Latency::UNAUTHENTICATED.as_secs(), 3);
         assert_eq!(Latency::BROADCAST.as_secs(), 10);
         assert_eq!(Latency::CLOUD_INIT_ISO.as_millis(), 300);

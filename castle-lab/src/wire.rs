@@ -29,14 +29,14 @@ use crate::front::{Call, Reply, Service};
 /// Protocol timers are real at every pace.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A client that does not finish its handshake is hung up on.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Above the body limit of every server here, so that each can refuse in its own
 /// words; a client that sends more is out of order.
 const BODY_BYTES_MAX: usize = 4 << 20;
 /// After so many requests a connection is closed (Proxmox's value).
 const REQUESTS_MAX: u32 = 100;
 /// How long a server that has no file handle left waits for one.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
@@ -65,7 +65,7 @@ impl Line {
     }
 
     /// Completes once the connection was ended.
-    async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         while self.ending.load(Ordering::SeqCst) == 0 {
             self.wake.notified().await;
         }
@@ -77,9 +77,15 @@ impl Line {
 }
 
 /// A socket that sends a reset when it is dropped after [`Ending::Reset`].
-struct Socket {
+pub(crate) struct Socket {
     stream: TcpStream,
     line: Arc<Line>,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, line: Arc<Line>) -> Self {
+        Self { stream, line }
+    }
 }
 
 impl Drop for Socket {
@@ -91,7 +97,7 @@ impl Drop for Socket {
 }
 
 /// Makes the drop of this stream a reset.
-fn reset(stream: &TcpStream) {
+pub(crate) fn reset(stream: &TcpStream) {
     if let Err(error) = stream.set_zero_linger() {
         // The peer may have closed already; then there is nothing to reset.
         tracing::debug!(%error, "the connection could not be reset");
@@ -162,7 +168,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, floor: 
                 tracing::debug!(%error, "the client left at once");
                 return;
             }
-            let socket = Socket { stream, line: Arc::clone(&line) };
+            let socket = Socket::new(stream, Arc::clone(&line));
             tokio::select! {
                 biased;
                 () = line.ended() => {}
@@ -220,7 +226,7 @@ async fn converse(
 }
 
 /// Reads a request in full.
-async fn read(request: Request<Incoming>, run: crate::RunId) -> Result<Call, Reply> {
+pub(crate) async fn read(request: Request<Incoming>, run: crate::RunId) -> Result<Call, Reply> {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),

@@ -5,12 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use castle_core::Pace;
+
 use crate::draw::Draws;
 use crate::hypervisor::lock::LockName;
 use crate::hypervisor::task::TaskFault;
 use crate::hypervisor::{Hypervisor, Principal};
+use crate::kube;
 use crate::latency::Latency;
 use crate::ledger::Ledger;
+use crate::node::{NodeEvent, Nodes};
 use crate::run::RunId;
 
 /// Something that a test wants to happen to the world.
@@ -31,10 +35,16 @@ pub type Deed = Arc<dyn Fn(&mut World) + Send + Sync>;
 pub struct World {
     /// The Proxmox VE cluster.
     pub proxmox: Hypervisor,
+    /// The Talos nodes behind its machines, and what they make together.
+    pub nodes: Nodes,
+    /// The Kubernetes objects of the cluster.
+    pub kubernetes: kube::Store,
     /// The floor's own page: runs, stored secrets, certificate authority.
     pub ledger: Ledger,
     /// The time since 1970 at which the world began.
     pub epoch: Duration,
+    /// How fast the world's time runs against the wall clock's.
+    pub(crate) pace: Pace,
     /// Whether requests take time. Off, only the work behind them does.
     pub request_latency: bool,
     pub(crate) now: Duration,
@@ -48,6 +58,7 @@ pub struct World {
     pub(crate) touches: Vec<ForeignTouch>,
     queue: BTreeMap<(Duration, u64), Event>,
     sequence: u64,
+    revision: u64,
     counters: BTreeMap<(String, String), u64>,
     trace: Vec<(Duration, String)>,
     violations: Vec<String>,
@@ -79,6 +90,8 @@ pub(crate) enum Event {
     LockTimeout { task: usize, wake: u64, name: LockName },
     /// Somebody outside the model lets go of a lock file.
     LockFreed(LockName),
+    /// Something is due on a node.
+    Node(NodeEvent),
     /// A test's deed.
     Deed(Deed),
 }
@@ -154,11 +167,15 @@ impl World {
     /// A world without hosts, at time zero.
     #[must_use]
     pub fn empty(seed: u64) -> Self {
+        // A fixed beginning: two runs of one seed agree in every byte.
+        let epoch = Duration::from_secs(1_763_711_488);
         Self {
             proxmox: Hypervisor::default(),
+            nodes: Nodes::default(),
+            kubernetes: kube::Store::new(Draws::new(seed), epoch),
             ledger: Ledger::default(),
-            // A fixed beginning: two runs of one seed agree in every byte.
-            epoch: Duration::from_secs(1_763_711_488),
+            epoch,
+            pace: Pace::Virtual,
             request_latency: true,
             now: Duration::ZERO,
             draws: Draws::new(seed),
@@ -170,6 +187,7 @@ impl World {
             touches: Vec::new(),
             queue: BTreeMap::new(),
             sequence: 0,
+            revision: 0,
             counters: BTreeMap::new(),
             trace: Vec::new(),
             violations: Vec::new(),
@@ -187,7 +205,19 @@ impl World {
     /// The second since 1970.
     #[must_use]
     pub fn unix_now(&self) -> u64 {
-        (self.epoch + self.now).as_secs()
+        self.wall().as_secs()
+    }
+
+    /// What the wall clock shows, as the time since 1970.
+    #[must_use]
+    pub fn wall(&self) -> Duration {
+        self.wall_at(self.now)
+    }
+
+    /// What the wall clock shows at a time of the world, as the time since 1970.
+    #[must_use]
+    pub fn wall_at(&self, at: Duration) -> Duration {
+        self.epoch + self.pace.on_the_wall(at)
     }
 
     /// Chance.
@@ -279,11 +309,14 @@ impl World {
             let event = entry.remove();
             self.broadcast_until(at);
             self.now = at;
+            self.kubernetes.set_wall(self.wall_at(at));
             self.happen(event);
+            self.follow();
             self.check_invariants();
         }
         self.broadcast_until(target);
         self.now = target;
+        self.kubernetes.set_wall(self.wall_at(target));
     }
 
     /// Lets time pass until nothing is due any more, for tests without a clock.
@@ -298,8 +331,27 @@ impl World {
             Event::Resume { task, wake } => self.resume(task, wake),
             Event::LockTimeout { task, wake, name } => self.lock_timed_out(task, wake, &name),
             Event::LockFreed(name) => self.lock_freed(&name),
+            Event::Node(event) => self.node_happens(&event),
             Event::Deed(deed) => deed(self),
         }
+        self.revision += 1;
+    }
+
+    /// Counts what has happened: whoever follows the world compares it.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Draws the consequences of a change that was made from outside: machines
+    /// that were switched on begin to boot, machines that vanished are forgotten.
+    pub fn follow(&mut self) {
+        self.follow_nodes();
+    }
+
+    /// Plans an event.
+    pub(crate) fn at(&mut self, time: Duration, event: Event) {
+        self.enqueue(time, event);
     }
 
     /// Plans a deed for a time.
@@ -389,6 +441,7 @@ impl World {
 
     fn check_invariants(&mut self) {
         let mut found = self.broken_invariants();
+        found.extend(self.broken_node_invariants());
         // Comparing every machine with every other is for when one has changed.
         if std::mem::take(&mut self.segment_changed) {
             found.extend(self.twins());

@@ -206,6 +206,7 @@ async fn nobody_prints_the_token() {
     };
     let options = Options {
         proxmox: Some(access.clone()),
+        maintenance: castle_core::options::MaintenanceAccess::default(),
         secrets: SecretsAccess::Memory,
         dial: DialMap::exclusive([]),
         source: None,

@@ -6,7 +6,7 @@
 //! when an answer is lost.
 //!
 //! ```no_run
-//! use castle_core::options::{DialMap, Options, ProxmoxAccess, SecretsAccess, Trust};
+//! use castle_core::options::{DialMap, MaintenanceAccess, Options, ProxmoxAccess, SecretsAccess, Trust};
 //! use castle_core::{Env, Limits, Pace, Secret};
 //! use castle_proxmox::ProxmoxProvider;
 //!
@@ -17,6 +17,7 @@
 //! };
 //! let options = Options {
 //!     proxmox: Some(access.clone()),
+//!     maintenance: MaintenanceAccess::default(),
 //!     secrets: SecretsAccess::Memory,
 //!     dial: DialMap::direct(),
 //!     source: None,

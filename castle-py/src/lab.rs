@@ -179,7 +179,7 @@ impl Lab {
     fn status(&self, py: Python<'_>) -> PyResult<Status> {
         self.visit(py, |visit| async move {
             let cx = Context::new(visit.castle.env().clone());
-            let seen = visit.castle.observe(&cx).await;
+            let seen = visit.castle.observe(&cx, visit.castle.furthest()).await;
             Status::new(&visit.project, &seen, visit.castle.requests())
         })
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use castle_core::{Env, Error, ErrorKind, Result, Secret, SecretText};
 use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SerialNumber, SigningKey,
 };
 
@@ -13,13 +13,13 @@ use rcgen::{
 const LIFETIME: Duration = Duration::from_secs(87_600 * 3600);
 
 pub(crate) const CERTIFICATE: &str = "CERTIFICATE";
-const ED25519_KEY: &str = "ED25519 PRIVATE KEY";
+pub(crate) const ED25519_KEY: &str = "ED25519 PRIVATE KEY";
 const EC_KEY: &str = "EC PRIVATE KEY";
 const RSA_KEY: &str = "RSA PRIVATE KEY";
 const ANY_KEY: &str = "PRIVATE KEY";
 
 // The parts of the DER of a private key around its bytes; nothing in between varies.
-const ED25519_PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+pub(crate) const ED25519_PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 const P256_SEC1_HEAD: [u8; 7] = [0x30, 0x77, 2, 1, 1, 4, 0x20];
 const P256_SEC1_CURVE: [u8; 17] = [0xa0, 0x0a, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7, 0xa1, 0x44, 3, 0x42, 0];
 const P256_PKCS8_HEAD: [u8; 36] = [
@@ -57,6 +57,28 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// The authority, ready to sign. Its name is taken from the certificate as it
+    /// is encoded there: Go compares names byte by byte.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSpec`] if the pair cannot be used; nothing of it is shown.
+    pub(crate) fn issuer(&self) -> Result<Issuer<'static, KeyPair>> {
+        let unusable = |why: &str| {
+            Error::new(ErrorKind::InvalidSpec, format!("an authority of the secrets bundle {why}"))
+                .hint("restore the bundle in the secret store")
+        };
+        let certificate = block(&self.certificate).map_err(unusable)?;
+        let key = block(self.key.expose()).map_err(unusable)?;
+        let pair = key_pair(&key)
+            .ok_or_else(|| unusable("has a key that castle cannot sign with; it knows Ed25519 and P-256"))?
+            .map_err(|_| unusable("has a key that is damaged"))?;
+        Issuer::from_ca_cert_der(&certificate.contents().into(), pair)
+            .map_err(|_| unusable("has a certificate that cannot be read"))
+    }
+}
+
 /// A key that signs service account tokens.
 pub(crate) fn ecdsa_key() -> Result<SecretText> {
     ecdsa_pem(&KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?)
@@ -83,11 +105,11 @@ fn certify(env: &Env, organization: Option<&str>, key: &impl SigningKey) -> Resu
     Ok(to_pem(CERTIFICATE, certificate.der().to_vec()).expose().clone())
 }
 
-fn failed(error: rcgen::Error) -> Error {
+pub(crate) fn failed(error: rcgen::Error) -> Error {
     Error::new(ErrorKind::Unexpected, "a key or certificate could not be made").caused_by(error)
 }
 
-fn to_pem(label: &str, der: Vec<u8>) -> SecretText {
+pub(crate) fn to_pem(label: &str, der: Vec<u8>) -> SecretText {
     Secret::new(pem::encode_config(&Pem::new(label, der), EncodeConfig::new().set_line_ending(LineEnding::LF)))
 }
 
@@ -104,14 +126,14 @@ fn p256_halves(der: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The key as `EC PRIVATE KEY`, the form that names its curve.
-fn ecdsa_pem(key: &KeyPair) -> Result<SecretText> {
+pub(crate) fn ecdsa_pem(key: &KeyPair) -> Result<SecretText> {
     let pkcs8 = Secret::new(key.serialize_der());
     let (private, public) = p256_halves(pkcs8.expose())
         .ok_or_else(|| Error::new(ErrorKind::Unexpected, "a new key has not the form of a P-256 key"))?;
     Ok(to_pem(EC_KEY, [&P256_SEC1_HEAD[..], private, &P256_SEC1_CURVE, public].concat()))
 }
 
-fn ed25519_pair(pkcs8: &[u8]) -> Result<KeyPair, rcgen::Error> {
+pub(crate) fn ed25519_pair(pkcs8: &[u8]) -> Result<KeyPair, rcgen::Error> {
     KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.into(), &PKCS_ED25519)
 }
 
@@ -133,24 +155,27 @@ pub(crate) fn complaint_of_key(key: &Pem) -> Option<&'static str> {
     }
 }
 
+/// The key of a PEM block; `None` if it is of a type that Talos does not make for
+/// authorities.
+fn key_pair(key: &Pem) -> Option<Result<KeyPair, rcgen::Error>> {
+    let der = key.contents();
+    if der.starts_with(&ED25519_PKCS8[..4]) && key.tag() != EC_KEY {
+        return Some(ed25519_pair(der));
+    }
+    let (private, public) = p256_halves(der)?;
+    let pkcs8 = Secret::new([&P256_PKCS8_HEAD[..], private, &P256_PKCS8_PUBLIC, public].concat());
+    // ring refuses a public half that does not follow from the private one.
+    Some(KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.expose()[..].into(), &PKCS_ECDSA_P256_SHA256))
+}
+
 /// Whether `key` is a sound key and the certificate is about it. Judged for
 /// Ed25519 and P-256, the types that Talos makes for authorities; a key of
 /// another type is taken as it is. `Some`: why not.
 pub(crate) fn complaint_of_pair(certificate: &Pem, key: &Pem) -> Option<&'static str> {
-    let der = key.contents();
-    let public = if der.starts_with(&ED25519_PKCS8[..4]) && key.tag() != EC_KEY {
-        ed25519_pair(der).map(|pair| pair.public_key_raw().to_vec())
-    } else if let Some((private, public)) = p256_halves(der) {
-        let pkcs8 = Secret::new([&P256_PKCS8_HEAD[..], private, &P256_PKCS8_PUBLIC, public].concat());
-        // ring refuses a public half that does not follow from the private one.
-        KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8.expose()[..].into(), &PKCS_ECDSA_P256_SHA256)
-            .map(|pair| pair.public_key_raw().to_vec())
-    } else {
-        return None;
-    };
+    let pair = key_pair(key)?;
     let is_about = |public: &[u8]| certificate.contents().windows(public.len()).any(|window| window == public);
-    match public {
-        Ok(public) if is_about(&public) => None,
+    match pair {
+        Ok(pair) if is_about(pair.public_key_raw()) => None,
         Ok(_) => Some("holds a certificate and a key that do not belong together"),
         Err(_) => Some("holds a key that is damaged"),
     }

@@ -87,6 +87,7 @@ fn every_key_is_explained_in_the_house_and_known_to_the_schema() {
         ("  # The storage that holds", "/properties/image"),
         ("  cores: 4\n  memory", "/properties/defaults"),
         ("    vmid: 421", "/$defs/machine"),
+        ("  # For every node, in order.", "/properties/patches"),
         ("  imports_per_storage:", "/properties/limits"),
         ("  import: 15m", "/properties/deadlines"),
     ] {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use castle_core::{Goal, LostLife, Pace, Waiver};
+use castle_core::{Goal, LostLife, Milestone, Pace, Waiver};
 use clap::{Args, Parser, Subcommand};
 
 /// Gives birth to clusters of Talos machines on Proxmox VE, and removes them.
@@ -60,11 +60,20 @@ pub enum Verb {
     },
     /// Make the cluster stand
     Create {
+        /// How far to go: machines-running, api-serving, cni-ready or nodes-ready
+        #[arg(long, value_name = "MILESTONE", default_value = "nodes-ready")]
+        until: Milestone,
         #[command(flatten)]
         choices: Choices,
     },
     /// Print what is there; reads only
     Status,
+    /// Print an administrator's kubeconfig; a served lab's has the addresses that it listens at
+    Kubeconfig,
+    /// Print an administrator's talosconfig; a served lab's has the addresses that it listens at
+    Talosconfig,
+    /// Print the members of etcd, as each control plane lists them
+    Members,
     /// Remove the cluster without a trace
     Destroy {
         /// The cluster's name, typed; needed on a house
@@ -127,6 +136,9 @@ impl Verb {
             Self::Plan { .. } => "plan",
             Self::Create { .. } => "create",
             Self::Status => "status",
+            Self::Kubeconfig => "kubeconfig",
+            Self::Talosconfig => "talosconfig",
+            Self::Members => "members",
             Self::Destroy { .. } => "destroy",
             Self::Demo => "demo",
             Self::Lab { .. } => "lab",
@@ -136,14 +148,32 @@ impl Verb {
     /// The decisions that came with it.
     pub fn choices(&self) -> Choices {
         match self {
-            Self::Plan { choices, .. } | Self::Create { choices } | Self::Destroy { choices, .. } => choices.clone(),
+            Self::Plan { choices, .. } | Self::Create { choices, .. } | Self::Destroy { choices, .. } => {
+                choices.clone()
+            }
             _ => Choices::default(),
         }
     }
 
     /// Whether, on an embedded lab, it makes sense only where a castle stands.
     pub fn needs_a_standing_castle(&self) -> bool {
-        matches!(self, Self::Status | Self::Destroy { .. } | Self::Plan { destroy: true, .. })
+        matches!(
+            self,
+            Self::Status
+                | Self::Kubeconfig
+                | Self::Talosconfig
+                | Self::Members
+                | Self::Destroy { .. }
+                | Self::Plan { destroy: true, .. }
+        )
+    }
+
+    /// How far a create goes.
+    pub fn until(&self) -> Milestone {
+        match self {
+            Self::Create { until, .. } => *until,
+            _ => Milestone::NodesReady,
+        }
     }
 
     /// What it plans for.

@@ -1,11 +1,13 @@
 //! A command line built on the library, small enough to be read as an example
 //! of embedding: `arguments` is what a user types, `wiring` is where the
 //! concrete backends are named, `verbs` is what each verb asks of the castle,
-//! `output` and `picture` are what a user sees.
+//! `output` and `picture` are what a user sees, `mapped` lets other clients reach a
+//! served lab.
 //!
 //! Its surface is a contract: scripts call it (see README.md).
 
 mod arguments;
+mod mapped;
 mod output;
 mod picture;
 mod serve;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use castle_core::{
-    Error, ErrorKind, Event, EventKind, Goal, Observation, Outcome, Part, Plan, Problem, Project, Report,
-    RequestCounts, Requests, Slot, StepOutcome,
+    Error, ErrorKind, Event, EventKind, Ghost, Goal, Member, Name, Observation, Outcome, Part, Plan, Problem, Project,
+    Report, RequestCounts, Requests, Result, Slot, StepOutcome,
 };
 use serde_json::{Value, json};
 
@@ -84,10 +84,13 @@ impl Output {
     /// The heading of a run.
     pub fn begin(&self, verb: &str, home: &Home) {
         let project = home.castle.project();
-        self.text(format_args!(
-            "castle {verb}: cluster {} on {}, {}",
-            project.cluster.name, project.platform, home.place
-        ));
+        let heading =
+            format!("castle {verb}: cluster {} on {}, {}", project.cluster.name, project.platform, home.place);
+        // What a credential verb prints goes into a file, and nothing else may.
+        match verb {
+            "kubeconfig" | "talosconfig" => self.note(&heading),
+            _ => self.text(heading),
+        }
     }
 
     /// The heading of a part.
@@ -168,12 +171,53 @@ impl Output {
         }
     }
 
+    /// A credential, to standard output: it is what was asked for.
+    pub fn credential(&self, kind: &str, text: &str) {
+        self.line(json!({"type": kind, "text": text}));
+        if !self.json {
+            print!("{text}");
+        }
+    }
+
+    /// The members of etcd, as each control plane lists them.
+    pub fn members(&self, lists: &[(Name, Result<Vec<Member>>)]) {
+        for (node, list) in lists {
+            match list {
+                Ok(members) => {
+                    // Ids as text: many readers of JSON round numbers above 2^53.
+                    let told = |member: &Member| {
+                        let Member { id, name, addresses, learner } = member;
+                        json!({"id": format!("{id:016x}"), "name": name, "addresses": addresses, "learner": learner})
+                    };
+                    let members: Vec<Value> = members.iter().map(told).collect();
+                    self.line(json!({"type": "members", "node": node, "members": members}));
+                }
+                Err(error) => self.line(json!({"type": "members", "node": node, "unknown": error.chain()})),
+            }
+        }
+        if !self.json {
+            println!("{}", picture::members(lists));
+        }
+    }
+
     /// What is there.
     pub fn status(&self, project: &Project, observation: &Observation) {
         if self.json {
             println!("{}", status_value(project, observation));
         } else {
             println!("\n{}", picture::status(project, observation));
+        }
+    }
+
+    /// Remnants of former lives, each with its cure.
+    pub fn ghosts(&self, ghosts: &[Ghost]) {
+        for ghost in ghosts {
+            if self.json {
+                println!("{}", json!({"type": "ghost", "ghost": ghost}));
+            } else {
+                println!("{}", picture::folded(&format!("{ghost}")));
+                println!("    {}", ghost.cure);
+            }
         }
     }
 
@@ -383,6 +427,9 @@ fn status_value(project: &Project, observation: &Observation) -> Value {
                         value["uuid"] = machine.uuid.map(|uuid| uuid.to_string()).into();
                     }
                     None => value["unknown"] = "it was not looked at".into(),
+                }
+                if let Some(state) = observation.nodes.get(&spec.id) {
+                    value["stage"] = picture::stage(Some(state)).into();
                 }
                 value
             })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use castle_core::{Observation, Part, Project, Slot, StepOutcome, Timeline};
+use castle_core::{Member, Name, NodeState, Observation, Part, Project, Result, Slot, StepOutcome, Timeline};
 
 /// What a terminal shows at least.
 const WIDTH: usize = 80;
@@ -68,6 +68,41 @@ pub fn folded(line: &str) -> String {
     folded
 }
 
+/// The members of etcd, by their ids.
+pub fn members(lists: &[(Name, Result<Vec<Member>>)]) -> String {
+    let mut text = String::from("ASKED          MEMBER           ROLE    NAME           ADDRESSES");
+    for (node, list) in lists {
+        match list {
+            Err(error) => {
+                let _ = write!(text, "\n{:<14} not known: {}", node.as_str(), error.chain());
+            }
+            Ok(members) if members.is_empty() => {
+                let _ = write!(text, "\n{:<14} no etcd runs there", node.as_str());
+            }
+            Ok(members) => {
+                for member in members {
+                    let role = if member.learner { "learner" } else { "voter" };
+                    let addresses: Vec<_> = member.addresses.iter().map(ToString::to_string).collect();
+                    let (id, addresses) = (member.id, addresses.join(", "));
+                    let _ = write!(text, "\n{:<14} {id:016x} {role:<7} {:<14} {addresses}", node.as_str(), member.name);
+                }
+            }
+        }
+    }
+    text
+}
+
+/// How far a node has come, in one word.
+pub fn stage(state: Option<&NodeState>) -> String {
+    match state {
+        None => "-".into(),
+        Some(NodeState::Silent(_)) => "silent".into(),
+        Some(NodeState::Maintenance { .. }) => "maintenance".into(),
+        Some(NodeState::Stranger(_)) => "stranger".into(),
+        Some(NodeState::Ours(report)) => report.stage.to_string(),
+    }
+}
+
 /// The lives and the machines as a table.
 pub fn status(project: &Project, observation: &Observation) -> String {
     let mut text = String::new();
@@ -94,28 +129,62 @@ pub fn status(project: &Project, observation: &Observation) -> String {
         }
         Part::Known(inventory) => inventory,
     };
-    text.push_str("NODE               ID STATE    ADDRESS          STANDING");
+    text.push_str("NODE               ID STATE    STAGE       ADDRESS          STANDING");
     for spec in &project.machines {
         let (state, standing) = match inventory.slots.get(&spec.id) {
             Some(Slot::Absent) => ("absent".into(), String::new()),
             Some(Slot::Hidden) => ("hidden".into(), "taken by a machine that the token may not see".into()),
             Some(Slot::Unknown(why)) => ("unknown".into(), why.clone()),
-            Some(Slot::Present(machine)) => (machine.power.to_string(), machine.standing.to_string()),
+            Some(Slot::Present(machine)) => {
+                let standing = match machine.standing.ours() {
+                    Some(mark) if mark.node == spec.node => format!("ours, life {}", mark.life),
+                    _ => machine.standing.to_string(),
+                };
+                (machine.power.to_string(), standing)
+            }
             None => ("unknown".into(), "it was not looked at".into()),
         };
         let address = spec.nic.address.to_string();
-        let _ = write!(text, "\n{:<14} {:>6} {state:<8} {address:<16} {standing}", spec.node.as_str(), spec.id.get());
+        let stage = stage(observation.nodes.get(&spec.id));
+        let (node, id) = (spec.node.as_str(), spec.id.get());
+        let _ = write!(text, "\n{node:<14} {id:>6} {state:<8} {stage:<11} {address:<16} {standing}");
     }
     for machine in &inventory.others {
         let _ = write!(
             text,
-            "\n{:<14} {:>6} {:<8} {:<16} {}",
+            "\n{:<14} {:>6} {:<8} {:<28} {}",
             machine.name,
             machine.id.get(),
             machine.power.to_string(),
             "",
             machine.standing
         );
+    }
+    for spec in &project.machines {
+        if let Some(NodeState::Ours(report)) = observation.nodes.get(&spec.id) {
+            let etcd = report.etcd.as_ref().map(|etcd| format!("etcd {}", etcd.state.to_lowercase()));
+            let vip = report.holds_vip.then(|| "holds the VIP".to_owned());
+            let told: Vec<String> = etcd.into_iter().chain(vip).chain(report.unmet.iter().cloned()).collect();
+            if !told.is_empty() {
+                let _ = write!(text, "\nnode {}: {}", spec.node, told.join(", "));
+            }
+        }
+    }
+    match &observation.api {
+        None => {}
+        Some(Part::Unknown(why)) => {
+            let _ = write!(text, "\napi: not known: {why}");
+        }
+        Some(Part::Known(view)) => {
+            let ready = view.nodes.iter().filter(|node| node.ready).count();
+            let _ = write!(
+                text,
+                "\napi: {ready} of {} nodes Ready, {} of {} pods of the network ready",
+                view.nodes.len(),
+                view.cni.ready,
+                view.cni.wanted
+            );
+        }
     }
     for (name, host) in &inventory.hosts {
         let state = if host.online { "online" } else { "offline" };

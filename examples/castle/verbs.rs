@@ -1,9 +1,10 @@
 //! What each verb asks of the castle.
 
-use castle_core::{Context, Error, ErrorKind, Goal, Outcome, Problem, Report, RunOptions};
+use castle_core::{Context, Credential, Error, ErrorKind, Goal, Milestone, Outcome, Problem, Report, RunOptions};
 
 use crate::Exit;
 use crate::arguments::{Arguments, Verb};
+use crate::mapped::mapped;
 use crate::output::{Output, Start};
 use crate::wiring::Home;
 
@@ -22,6 +23,9 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
         Verb::Plan { detailed_exitcode, .. } => plan(arguments, home, output, *detailed_exitcode).await,
         Verb::Create { .. } => reach(arguments, home, output, Goal::Create).await,
         Verb::Status => status(home, output).await,
+        Verb::Kubeconfig => credential(home, output, Credential::Kubeconfig).await,
+        Verb::Talosconfig => credential(home, output, Credential::Talosconfig).await,
+        Verb::Members => members(home, output).await,
         Verb::Destroy { confirm, .. } => {
             if let Some(error) = unconfirmed(arguments, home, confirm.as_deref()) {
                 return output.failure("destroy", &error, home, &Start::of(home));
@@ -76,7 +80,7 @@ async fn check(home: &Home, output: &Output) -> Exit {
 async fn plan(arguments: &Arguments, home: &Home, output: &Output, detailed: bool) -> Exit {
     let start = Start::of(home);
     let cx = Context::new(home.castle.env().clone());
-    let plan = home.castle.plan(&cx, arguments.verb.goal(), arguments.verb.choices().lost_life()).await;
+    let plan = home.castle.plan(&cx, arguments.verb.goal(), arguments.verb.choices().lost_life(), None).await;
     match plan {
         Err(error) => output.failure("plan", &error, home, &start),
         Ok(plan) => {
@@ -92,25 +96,59 @@ async fn plan(arguments: &Arguments, home: &Home, output: &Output, detailed: boo
     }
 }
 
+async fn credential(home: &Home, output: &Output, which: Credential) -> Exit {
+    let start = Start::of(home);
+    match home.castle.credential(which).await {
+        Err(error) => output.failure(which.name(), &error, home, &start),
+        Ok(text) => {
+            match &home.served_at {
+                Some(dial) => output.credential(which.name(), &mapped(text.expose(), dial)),
+                None => output.credential(which.name(), text.expose()),
+            }
+            output.closing(which.name(), Outcome::Ok, home, &start);
+            Exit::Done
+        }
+    }
+}
+
+async fn members(home: &Home, output: &Output) -> Exit {
+    let start = Start::of(home);
+    let cx = Context::new(home.castle.env().clone());
+    match home.castle.members(&cx).await {
+        Err(error) => output.failure("members", &error, home, &start),
+        Ok(lists) => {
+            output.members(&lists);
+            output.closing("members", Outcome::Ok, home, &start);
+            Exit::Done
+        }
+    }
+}
+
 async fn status(home: &Home, output: &Output) -> Exit {
     let start = Start::of(home);
     let cx = Context::new(home.castle.env().clone());
-    let observation = home.castle.observe(&cx).await;
+    let observation = home.castle.observe(&cx, home.castle.furthest()).await;
     output.status(home.castle.project(), &observation);
+    // What cannot be asked now haunts nobody that can be told of.
+    match home.castle.ghosts(&cx).await {
+        Ok(ghosts) => output.ghosts(&ghosts),
+        Err(error) => output.note(&format!("remnants of former lives are not known: {}", error.chain())),
+    }
     let seen = observation.machines.known().is_some();
     output.closing("status", if seen { Outcome::Ok } else { Outcome::Failed }, home, &start);
     if seen { Exit::Done } else { Exit::Failed }
 }
 
 async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) -> Exit {
-    let options = RunOptions { lost_life: arguments.verb.choices().lost_life(), ..RunOptions::default() };
+    let until = Some(arguments.verb.until());
+    let options = RunOptions { until, lost_life: arguments.verb.choices().lost_life(), ..RunOptions::default() };
     let cancel = options.cancel.clone();
     let start = Start::of(home);
-    let ideal = ideal(home, goal);
+    let ideal = ideal(home, goal, arguments.verb.until());
     output.ideal(goal, ideal);
     if !output.is_json() {
         let cx = Context::new(home.castle.env().clone());
-        match home.castle.plan(&cx, goal, options.lost_life).await {
+        match home.castle.plan(&cx, goal, options.lost_life, until).await {
             Ok(plan) => output.plan(&plan),
             Err(error) => return output.failure(arguments.verb.name(), &error, home, &start),
         }
@@ -134,6 +172,7 @@ async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) 
     };
     let both = async { futures::join!(run, follow).0 };
     let report: Report = tokio::select! {
+        biased;
         report = both => report,
         () = interrupt => return Exit::Interrupted,
     };
@@ -141,12 +180,17 @@ async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) 
 }
 
 /// The shortest time that the lab's physics allow, computed before the run.
-fn ideal(home: &Home, goal: Goal) -> Option<std::time::Duration> {
+fn ideal(home: &Home, goal: Goal, until: Milestone) -> Option<std::time::Duration> {
     let lab = home.lab.as_ref()?;
     let project = home.castle.project();
-    let ideal = lab.with_world(|world| castle_lab::ideal::machines_ideal(project, world));
-    Some(match goal {
-        Goal::Create => ideal.create,
-        Goal::Destroy => ideal.destroy,
-    })
+    Some(lab.with_world(|world| {
+        let machines = castle_lab::ideal::machines_ideal(project, world);
+        let cluster = castle_lab::ideal::api_ideal(project, world);
+        match (goal, until) {
+            (Goal::Destroy, _) => machines.destroy,
+            (Goal::Create, Milestone::MachinesRunning) => machines.create,
+            (Goal::Create, Milestone::ApiServing) => cluster.api_serving,
+            (Goal::Create, _) => cluster.nodes_ready.max(machines.create),
+        }
+    }))
 }

@@ -4,14 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use castle_core::options::SecretsAccess;
+use castle_core::options::{DialMap, SecretsAccess};
 use castle_core::{
     Castle, Clock, Env, Error, ErrorKind, Options, OsEntropy, Pace, Project, Result, SecretStore, Waiver,
 };
+use castle_gitops::kubernetes::KubeClient;
 use castle_gitops::secrets::FileSecrets;
 use castle_lab::{Lab, runtime};
 use castle_proxmox::ProxmoxProvider;
-use castle_talos::TalosIdentity;
+use castle_talos::{TalosIdentity, TalosOs};
 
 use crate::Exit;
 use crate::arguments::{Arguments, Verb};
@@ -26,6 +27,8 @@ pub struct Home {
     pub is_lab: bool,
     /// The embedded lab, if the home is one.
     pub lab: Option<Arc<Lab>>,
+    /// Where a served lab listens: other clients are told these addresses.
+    pub served_at: Option<DialMap>,
     /// Where it is, in words.
     pub place: String,
 }
@@ -99,7 +102,7 @@ async fn embedded(arguments: &Arguments, project: &Project, pace: Pace) -> Resul
         arguments.verb.choices().waive_ownership,
     )?;
     let place = format!("the lab ({pace} time, seed {})", arguments.seed);
-    Ok(Home { castle, is_lab: true, lab: Some(lab), place })
+    Ok(Home { castle, is_lab: true, lab: Some(lab), served_at: None, place })
 }
 
 fn remote(arguments: &Arguments, project: &Project, file: &Path) -> Result<Home> {
@@ -116,7 +119,8 @@ fn remote(arguments: &Arguments, project: &Project, file: &Path) -> Result<Home>
     }
     let env = Env { clock: Clock::new(pace), entropy: Arc::new(OsEntropy) };
     let castle = open(project, &options, env, None, arguments.verb.choices().waive_ownership)?;
-    Ok(Home { castle, is_lab: options.lab, lab: None, place: file.display().to_string() })
+    let served_at = options.lab.then_some(options.dial);
+    Ok(Home { castle, is_lab: options.lab, lab: None, served_at, place: file.display().to_string() })
 }
 
 /// Reads an option document; paths in it are relative to its own folder.
@@ -183,6 +187,8 @@ pub fn open(
         .machines(Arc::new(ProxmoxProvider::connect(access, options, &env, project.limits)?))
         .secrets(secrets)
         .identity(Arc::new(TalosIdentity))
+        .node_os(Arc::new(TalosOs::new(options, &env, (&options.maintenance).into())?))
+        .kubernetes(Arc::new(KubeClient::new(options, &env)))
         .env(env)
         .waivers(waivers)
         .build()

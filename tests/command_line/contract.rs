@@ -124,7 +124,7 @@ fn one_seed_is_one_run_and_another_seed_another() {
 
 #[test]
 fn an_embedded_lab_runs_at_other_paces() {
-    let told = lab("create --pace 100x").exits(0);
+    let told = lab("create --pace 100x --until machines-running").exits(0);
     check_run(&told, "create", "machines_running");
     let report = told.report();
     let seconds = |key: &str| report[key].as_f64().expect("a number");

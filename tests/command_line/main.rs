@@ -3,6 +3,7 @@
 //! It is a contract that others rely on, so nothing here links the example: each
 //! test starts the built program, in a folder of its own.
 
+mod cluster;
 mod contract;
 mod program;
 mod refused;

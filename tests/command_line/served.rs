@@ -66,6 +66,28 @@ fn what_a_lab_leaves_in_its_folder_is_for_its_operator_alone() {
     drop(lab);
 }
 
+/// Other clients dial what they read; the store keeps the addresses of the house.
+#[test]
+fn a_served_lab_s_credentials_name_the_addresses_at_which_it_listens() {
+    let home = folder(BLUE);
+    let lab = Served::start(home.path(), "60x");
+    run(home.path(), &format!("{LAB} create --until machines-running")).exits(0);
+    for (verb, house, place) in
+        [("kubeconfig", "https://192.168.1.210:6443", "server: "), ("talosconfig", "192.168.1.211", "endpoints:\n")]
+    {
+        let told = run(home.path(), &format!("{LAB} {verb}")).exits(0);
+        let line = told.lines().into_iter().find(|line| line["type"] == verb).expect("a credential");
+        let text = line["text"].as_str().expect("a text").to_owned();
+        let (_, after) = text.split_once(place).expect("an address has its place");
+        assert!(after.lines().next().is_some_and(|line| line.contains("127.")), "{verb}\n{told}");
+        assert!(!text.contains(house), "{verb}\n{told}");
+        let kept = home.path().join(format!("lab/secrets/blue.d/blue.d/talos.d/1.{verb}.secret"));
+        let kept = std::fs::read_to_string(&kept).expect("the store keeps it");
+        assert!(kept.contains(house) && !kept.contains("127."), "{verb}");
+    }
+    drop(lab);
+}
+
 #[test]
 fn two_labs_at_once_do_not_meet() {
     let (one, other) = (folder(BLUE), folder(BLUE));

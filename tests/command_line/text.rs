@@ -27,7 +27,7 @@ fn the_demo_shows_plan_status_and_timeline_in_80_columns() {
 fn long_names_are_shortened_in_the_picture_and_told_apart() {
     let long = "blue-worker-in-the-cupboard-under-the-stairs";
     let project = BLUE.replace("blue-wk-0", &format!("{long}-0"));
-    let told = run(folder(&project).path(), "--lab create").exits(0);
+    let told = run(folder(&project).path(), "--lab create --until machines-running").exits(0);
     let bars: Vec<&str> = told.out.lines().filter(|line| line.contains('█') || line.contains('░')).collect();
     assert_eq!(bars.len(), 8, "{told}");
     fits(&bars.join("\n"));

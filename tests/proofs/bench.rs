@@ -5,8 +5,8 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use castle_core::{Context, Goal, LostLife, Pace, Project, RunOptions};
-use castle_lab::ideal::machines_ideal;
+use castle_core::{Context, Goal, LostLife, Milestone, Pace, Project, RunOptions};
+use castle_lab::ideal::{api_ideal, machines_ideal};
 use castle_lab::journal::Journal;
 use castle_lab::{Lab, World, runtime};
 
@@ -62,7 +62,9 @@ fn overhead() {
         let (took, requests) = runtime::run_scaled(|| async move {
             let lab = Lab::builder(project).pace(Pace::Real).world(house).journal(kept).start().await.expect("a lab");
             let castle = open(project, &lab, lab.new_run(), &Honest);
-            let report = castle.run(Goal::Create, RunOptions::default()).await;
+            let report = castle
+                .run(Goal::Create, RunOptions { until: Some(Milestone::MachinesRunning), ..RunOptions::default() })
+                .await;
             assert!(report.error.is_none(), "{:?}", report.error);
             (report.took.as_secs_f64(), report.requests["proxmox"])
         });
@@ -80,6 +82,51 @@ fn overhead() {
             each / 5.0,
         );
     }
+}
+
+/// From nothing to ready nodes in virtual time: what castle adds to the ideal, what
+/// it asks, and what the whole simulated home costs this machine.
+pub fn api() {
+    for (name, text) in [
+        ("blue", include_str!("../../examples/projects/blue/proxmox/castle.yaml")),
+        ("fortress", include_str!("../../examples/projects/fortress/proxmox/castle.yaml")),
+    ] {
+        let project = project(text);
+        for seed in 1..=5 {
+            let house = World::home(&project, seed);
+            let ideal = api_ideal(&project, &house);
+            let began = Instant::now();
+            let visit = Visit { seed, ..Visit::new(&project, Goal::Create) };
+            let left = visit.until(Milestone::NodesReady).go();
+            let wall = began.elapsed();
+            assert!(left.is_ok(), "{}", left.why());
+            let report = left.report.as_ref().expect("it ended");
+            let at = |milestone: Milestone| report.milestones[milestone.name()].as_secs_f64();
+            let requests: Vec<String> = report
+                .requests
+                .iter()
+                .map(|(backend, count)| format!("{backend}={}r/{}w", count.read, count.write))
+                .collect();
+            println!(
+                "bench api project={name} seed={seed} api_serving_s={:.3} over_ideal_s={:.3} nodes_ready_s={:.3} \
+                 over_ideal_ready_s={:.3} wall_ms={:.0} {} peak_rss_mib={}",
+                at(Milestone::ApiServing),
+                at(Milestone::ApiServing) - ideal.api_serving.as_secs_f64(),
+                at(Milestone::NodesReady),
+                at(Milestone::NodesReady) - ideal.nodes_ready.as_secs_f64(),
+                wall.as_secs_f64() * 1000.0,
+                requests.join(" "),
+                peak_memory_mib().map_or_else(|| "unknown".into(), |mib| mib.to_string()),
+            );
+        }
+    }
+}
+
+/// The most memory that this process ever had, where the system tells it.
+fn peak_memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
 }
 
 /// A plan that finds nothing to do, with every configuration read.
@@ -103,7 +150,8 @@ fn look(machines: u32) {
         let mut times = Vec::new();
         for _ in 0..5 {
             let began = Instant::now();
-            let plan = castle.plan(&cx, Goal::Create, LostLife::Ask).await.expect("a plan");
+            let plan =
+                castle.plan(&cx, Goal::Create, LostLife::Ask, Some(Milestone::MachinesRunning)).await.expect("a plan");
             times.push(began.elapsed());
             assert!(plan.is_done(), "{plan}");
         }

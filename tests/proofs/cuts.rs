@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use castle_core::{Error, ErrorKind, Goal, Meter, Project, Result, SecretBytes, SecretKey, SecretStore};
+use castle_core::{Error, ErrorKind, Goal, Meter, Milestone, Project, Result, SecretBytes, SecretKey, SecretStore};
 use castle_lab::World;
 use castle_lab::faults::{Fault, FaultEffect};
 use castle_lab::journal::Entry;
@@ -49,6 +49,20 @@ fn fault((index, after): Cut) -> Fault {
     Fault { index: Some(index), ..Fault::of(FaultEffect::Cut { after }) }
 }
 
+/// What is cut: a create or a destroy, and where it starts from.
+struct Job<'a> {
+    project: &'a Project,
+    goal: Goal,
+    until: Milestone,
+    start: Option<&'a World>,
+}
+
+impl<'a> Job<'a> {
+    fn visit(&self) -> Visit<'a> {
+        Visit { world: self.start.cloned(), ..Visit::new(self.project, self.goal).until(self.until) }
+    }
+}
+
 #[derive(Default)]
 struct Tally {
     cuts: usize,
@@ -62,21 +76,22 @@ struct Tally {
 impl Tally {
     /// Cuts at each of `cuts` in turn, each time with a new engine, then lets the
     /// last engine finish, and looks at what is there.
-    fn sweep(&mut self, project: &Project, goal: Goal, start: Option<&World>, cuts: &[Cut], meddler: &dyn Meddler) {
-        let name = format!("{goal} cut at {cuts:?}");
+    fn sweep(&mut self, job: &Job<'_>, cuts: &[Cut], meddler: &dyn Meddler) {
+        let name = format!("{} cut at {cuts:?}", job.goal);
         self.cuts += 1;
-        let mut world = start.cloned();
+        let mut world = job.start.cloned();
         for &cut in cuts {
-            let visit = Visit { world: world.take(), ..Visit::new(project, goal) };
+            let visit = Visit { world: world.take(), ..job.visit() };
             world = Some(visit.with(fault(cut)).meddled(meddler).go().world);
         }
-        let visit = Visit { world, ..Visit::new(project, goal) };
+        let visit = Visit { world, ..job.visit() };
         let end = visit.meddled(meddler).go();
-        let again = Visit::new(project, goal).to(end.world.clone()).meddled(meddler).go();
-        self.judge(&name, project, goal, start, end, &again);
+        let again = job.visit().to(end.world.clone()).meddled(meddler).go();
+        self.judge(&name, job, &end, &again);
     }
 
-    fn judge(&mut self, name: &str, project: &Project, goal: Goal, start: Option<&World>, end: Left, again: &Left) {
+    fn judge(&mut self, name: &str, job: &Job<'_>, end: &Left, again: &Left) {
+        let Job { project, goal, start, .. } = *job;
         let mut world = end.world.clone();
         world.settle();
         let vms = &world.proxmox.vms;
@@ -98,8 +113,9 @@ impl Tally {
         }
         self.leaked.extend(world.leftovers().into_iter().map(|what| format!("{name}: {what}")));
         let secrets = world.ledger.secrets.0.len();
-        // The project key, the bundle, and the facts: began, complete, and ended.
-        let most = if goal == Goal::Create { 4 } else { 5 };
+        // The project key, the bundle, and the facts: began, born, complete, and ended.
+        let born = usize::from(job.until > Milestone::MachinesRunning);
+        let most = if goal == Goal::Create { 4 + born } else { 5 + born };
         if secrets > most {
             self.leaked.push(format!("{name}: {secrets} secrets instead of {most}"));
         }
@@ -112,50 +128,78 @@ impl Tally {
         self.foreign.extend(world.violations().iter().map(|what| format!("{name}: {what}")));
     }
 
+    fn tell(&self, proof: &mut Proof) {
+        proof.figure("converged", self.converged);
+        if self.converged < self.cuts {
+            for stuck in &self.stuck {
+                proof.fail(stuck.clone());
+            }
+        }
+        proof.none("leaked", &self.leaked).none("duplicated", &self.duplicated).none("foreign", &self.foreign);
+    }
+
     fn has_failed(&self) -> bool {
         self.converged < self.cuts || !self.leaked.is_empty() || !self.duplicated.is_empty() || !self.foreign.is_empty()
     }
 }
 
-/// Cuts the power in create and destroy of `blue`.
+/// Cuts the power in create and destroy of `blue`, up to its running machines.
 pub fn machines(depth: Depth) -> Proof {
     let project = blue();
     let mut tally = Tally::default();
-    let create = Visit::new(&project, Goal::Create).go();
+    let job = Job { project: &project, goal: Goal::Create, until: Milestone::MachinesRunning, start: None };
+    let create = job.visit().go();
     assert!(create.is_ok(), "a create without faults succeeds: {}", create.why());
     let created = places(&create.entries);
     for &cut in spread(&created, depth, 1) {
-        tally.sweep(&project, Goal::Create, None, &[cut], &Honest);
+        tally.sweep(&job, &[cut], &Honest);
     }
-    let world = create.world;
-    let destroy = Visit::new(&project, Goal::Destroy).to(world.clone()).go();
+    let removal = Job { goal: Goal::Destroy, start: Some(&create.world), ..job };
+    let destroy = removal.visit().go();
     assert!(destroy.is_ok(), "a destroy without faults succeeds: {}", destroy.why());
     for &cut in spread(&places(&destroy.entries), depth, 1) {
-        tally.sweep(&project, Goal::Destroy, Some(&world), &[cut], &Honest);
+        tally.sweep(&removal, &[cut], &Honest);
     }
     // The second cut of a pair falls into the second engine's own requests, which
     // differ with the first cut.
     let mut pairs = 0;
     for &first in spread(&created, depth, 6) {
-        let cut = Visit::new(&project, Goal::Create).with(fault(first)).go();
-        let second = Visit::new(&project, Goal::Create).to(cut.world).go();
+        let cut = job.visit().with(fault(first)).go();
+        let second = job.visit().to(cut.world).go();
         for &second in spread(&places(&second.entries), depth, 6) {
-            tally.sweep(&project, Goal::Create, None, &[first, second], &Honest);
+            tally.sweep(&job, &[first, second], &Honest);
             pairs += 1;
         }
     }
     let mut unguarded = Tally::default();
     for &cut in &created {
-        unguarded.sweep(&project, Goal::Create, None, &[cut], &Forgetful);
+        unguarded.sweep(&job, &[cut], &Forgetful);
     }
     let mut proof = Proof::new("power-cut/machines");
-    proof.figure("cuts", tally.cuts).figure("pairs", pairs).figure("converged", tally.converged);
-    if tally.converged < tally.cuts {
-        for stuck in &tally.stuck {
-            proof.fail(stuck.clone());
-        }
+    proof.figure("cuts", tally.cuts).figure("pairs", pairs);
+    tally.tell(&mut proof);
+    proof.refuted("the bundle of a life is stored before it is used", unguarded.has_failed());
+    proof
+}
+
+/// Cuts the power in the create of `blue` up to its ready nodes.
+pub fn api(depth: Depth) -> Proof {
+    let project = blue();
+    let mut tally = Tally::default();
+    let job = Job { project: &project, goal: Goal::Create, until: Milestone::NodesReady, start: None };
+    let create = job.visit().go();
+    assert!(create.is_ok(), "a create without faults succeeds: {}", create.why());
+    let created = places(&create.entries);
+    for &cut in spread(&created, depth, 4) {
+        tally.sweep(&job, &[cut], &Honest);
     }
-    proof.none("leaked", &tally.leaked).none("duplicated", &tally.duplicated).none("foreign", &tally.foreign);
+    let mut unguarded = Tally::default();
+    for &cut in created.iter().step_by(5) {
+        unguarded.sweep(&job, &[cut], &Forgetful);
+    }
+    let mut proof = Proof::new("power-cut/api");
+    proof.figure("cuts", tally.cuts);
+    tally.tell(&mut proof);
     proof.refuted("the bundle of a life is stored before it is used", unguarded.has_failed());
     proof
 }

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use castle_core::{Env, Goal, OsEntropy};
+use castle_core::{Env, Goal, Milestone, OsEntropy};
 use castle_lab::faults::{Fault, FaultEffect};
 use sha2::{Digest, Sha256};
 
@@ -49,6 +49,7 @@ fn digest(seed: u64, meddler: &dyn Meddler) -> String {
     let mut world = None;
     for goal in [Goal::Create, Goal::Destroy] {
         let visit = Visit { seed, world: world.take(), faults: weather(seed), ..Visit::new(&project, goal) };
+        let visit = visit.until(Milestone::NodesReady);
         let left = visit.meddled(meddler).go();
         hash.update(&left.digest);
         hash.update(serde_json::to_string(&left.events).expect("events are plain data"));
@@ -69,6 +70,7 @@ pub fn print_story(seed: u64) {
     let mut world = None;
     for goal in [Goal::Create, Goal::Destroy] {
         let visit = Visit { seed, world: world.take(), faults: weather(seed), ..Visit::new(&project, goal) };
+        let visit = visit.until(Milestone::NodesReady);
         let left = visit.go();
         for entry in &left.entries {
             println!("{}", serde_json::to_string(entry).expect("an entry is plain data"));

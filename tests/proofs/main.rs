@@ -7,11 +7,17 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod bootstrap;
+mod canaries;
 mod cuts;
 mod determinism;
+mod ghosts;
 mod ideal;
 mod journal;
+mod kill;
 mod ownership;
+mod patient;
+mod reckless;
 mod rig;
 
 use std::process::ExitCode;
@@ -83,7 +89,13 @@ fn main() -> ExitCode {
     let wanted = |proof: &str| name == "all" || name == proof;
     match name {
         "bench" => {
-            bench::machines();
+            let wanted = arguments.get(1).map(String::as_str);
+            if wanted.is_none_or(|wanted| wanted == "machines") {
+                bench::machines();
+            }
+            if wanted.is_none_or(|wanted| wanted == "api") {
+                bench::api();
+            }
             return ExitCode::SUCCESS;
         }
         // The second process of the determinism proof.
@@ -107,6 +119,21 @@ fn main() -> ExitCode {
     if wanted("power-cut/machines") {
         count(cuts::machines(depth));
     }
+    if wanted("power-cut/api") {
+        count(cuts::api(depth));
+    }
+    if wanted("kill") {
+        count(kill::prove(depth));
+    }
+    if wanted("bootstrap") {
+        count(bootstrap::prove(depth));
+    }
+    if wanted("canaries") {
+        count(canaries::prove());
+    }
+    if wanted("ghosts") {
+        count(ghosts::prove());
+    }
     if wanted("ownership") {
         count(ownership::prove());
     }
@@ -117,7 +144,10 @@ fn main() -> ExitCode {
         count(ideal::prove());
     }
     if passed + failed == 0 {
-        eprintln!("there is no proof `{name}`: power-cut/machines, ownership, determinism, ideal, all");
+        eprintln!(
+            "there is no proof `{name}`: power-cut/machines, power-cut/api, kill, bootstrap, canaries, ghosts, \
+             ownership, determinism, ideal, all"
+        );
         return ExitCode::from(64);
     }
     println!("proofs: {passed} passed, {failed} failed");

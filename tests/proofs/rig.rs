@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use castle_core::options::Trust;
 use castle_core::{
-    Castle, Env, Event, Goal, MachineProvider, Options, Outcome, Project, Report, RunOptions, SecretStore,
+    Castle, Env, Event, Goal, Identity, Kubernetes, MachineProvider, Milestone, NodeOs, Options, Outcome, Project,
+    Report, RunOptions, SecretStore,
 };
+use castle_gitops::kubernetes::KubeClient;
 use castle_lab::faults::Fault;
 use castle_lab::journal::{Entry, Journal};
 use castle_lab::{Lab, RunId, World, runtime};
 use castle_proxmox::ProxmoxProvider;
-use castle_talos::TalosIdentity;
+use castle_talos::{TalosIdentity, TalosOs};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -34,6 +36,18 @@ pub trait Meddler: Send + Sync {
     fn secrets(&self, real: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
         real
     }
+    /// Wraps the system of the nodes.
+    fn node_os(&self, real: Arc<dyn NodeOs>) -> Arc<dyn NodeOs> {
+        real
+    }
+    /// Wraps who makes the secrets of a life.
+    fn identity(&self, real: Arc<dyn Identity>) -> Arc<dyn Identity> {
+        real
+    }
+    /// Wraps the API of the cluster.
+    fn kubernetes(&self, real: Arc<dyn Kubernetes>) -> Arc<dyn Kubernetes> {
+        real
+    }
     /// Replaces time and chance.
     fn env(&self, lab: Env) -> Env {
         lab
@@ -55,6 +69,8 @@ pub struct Visit<'a> {
     pub seed: u64,
     /// What the engine wants.
     pub goal: Goal,
+    /// How far a create goes.
+    pub until: Milestone,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What is put between.
@@ -78,12 +94,25 @@ pub struct Left {
 impl<'a> Visit<'a> {
     /// A visit without faults to a new home.
     pub fn new(project: &'a Project, goal: Goal) -> Self {
-        Self { project, world: None, seed: 1, goal, faults: Vec::new(), meddler: &Honest }
+        Self {
+            project,
+            world: None,
+            seed: 1,
+            goal,
+            until: Milestone::MachinesRunning,
+            faults: Vec::new(),
+            meddler: &Honest,
+        }
     }
 
     /// The same, to an existing world.
     pub fn to(self, world: World) -> Self {
         Self { world: Some(world), ..self }
+    }
+
+    /// As far as this milestone.
+    pub fn until(self, until: Milestone) -> Self {
+        Self { until, ..self }
     }
 
     /// With a fault.
@@ -99,7 +128,7 @@ impl<'a> Visit<'a> {
 
     /// Lets the engine run to its end, or to the cut.
     pub fn go(self) -> Left {
-        let Self { project, world, seed, goal, faults, meddler } = self;
+        let Self { project, world, seed, goal, until, faults, meddler } = self;
         let journal = Journal::new();
         let builder = Lab::builder(project).seed(seed).journal(journal.clone()).faults(faults);
         let builder = match world {
@@ -111,7 +140,7 @@ impl<'a> Visit<'a> {
         let outcome = runtime::run_virtual_until_cut(builder, |lab| async move {
             let run = lab.new_run();
             let castle = open(project, &lab, run, meddler);
-            let run = castle.run(goal, RunOptions::default());
+            let run = castle.run(goal, RunOptions { until: Some(until), ..RunOptions::default() });
             let log = run.log();
             let report = run.await;
             *told.lock().expect("nobody panics with it") = log.events();
@@ -161,7 +190,11 @@ pub fn open(project: &Project, lab: &Lab, run: RunId, meddler: &dyn Meddler) -> 
     Castle::builder(project.clone())
         .machines(meddler.machines(machines, &env, &options))
         .secrets(meddler.secrets(lab.secrets(run)))
-        .identity(Arc::new(TalosIdentity))
+        .identity(meddler.identity(Arc::new(TalosIdentity)))
+        .node_os(meddler.node_os(Arc::new(
+            TalosOs::new(&options, &env, (&options.maintenance).into()).expect("the lab's options are good"),
+        )))
+        .kubernetes(meddler.kubernetes(Arc::new(KubeClient::new(&options, &env))))
         .env(env)
         .build()
         .expect("the project fits the provider")

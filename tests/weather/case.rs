@@ -5,13 +5,16 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use castle_core::{Castle, Error, Event, EventKind, Goal, Options, Outcome, Project, Report, RunOptions};
+use castle_core::{Castle, Error, Event, EventKind, Goal, Milestone, Options, Outcome, Project, Report, RunOptions};
+use castle_gitops::kubernetes::KubeClient;
 use castle_lab::faults::Fault;
 use castle_lab::hypervisor::{Config, house};
 use castle_lab::{Lab, RunId, World, runtime};
 use castle_proxmox::ProxmoxProvider;
-use castle_talos::TalosIdentity;
+use castle_talos::{TalosIdentity, TalosOs};
 use futures::future::BoxFuture;
+
+use crate::cluster;
 
 /// How a run must end.
 pub enum End {
@@ -23,6 +26,15 @@ pub enum End {
     Refused(&'static str, &'static str),
 }
 
+/// What the operator does once the weather has cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cure {
+    /// He runs the same command again.
+    Again,
+    /// He destroys what is there first, as the hint says.
+    Destroy,
+}
+
 /// What a case changes of the options that the lab gives. What it returns beside
 /// them lives as long as the run: a listener, for example.
 pub type Bend = for<'a> fn(&'a Lab, Options) -> BoxFuture<'a, (Options, Alive)>;
@@ -30,7 +42,12 @@ pub type Bend = for<'a> fn(&'a Lab, Options) -> BoxFuture<'a, (Options, Alive)>;
 /// A case. Made by [`Case::create`] or [`Case::destroy`].
 pub struct Case {
     name: String,
+    project: Project,
+    stands: bool,
     goal: Goal,
+    until: Milestone,
+    cure: Cure,
+    patience: Duration,
     weather: Box<dyn Fn(&mut World) + Send + Sync>,
     clearing: Box<dyn Fn(&mut World) + Send + Sync>,
     faults: Vec<Fault>,
@@ -46,7 +63,12 @@ impl Case {
     pub fn create(name: impl Into<String>, end: End) -> Self {
         Self {
             name: name.into(),
+            project: blue(),
+            stands: false,
             goal: Goal::Create,
+            until: Milestone::MachinesRunning,
+            cure: Cure::Again,
+            patience: Duration::MAX,
             weather: Box::new(|_| ()),
             clearing: Box::new(|_| ()),
             faults: Vec::new(),
@@ -60,7 +82,32 @@ impl Case {
 
     /// A destroy in a home where the castle stands.
     pub fn destroy(name: impl Into<String>, end: End) -> Self {
-        Self { goal: Goal::Destroy, ..Self::create(name, end) }
+        Self { goal: Goal::Destroy, stands: true, ..Self::create(name, end) }
+    }
+
+    /// The weather comes over a castle that stands.
+    pub fn standing(self) -> Self {
+        Self { stands: true, ..self }
+    }
+
+    /// Another project than blue.
+    pub fn of(self, project: Project) -> Self {
+        Self { project, ..self }
+    }
+
+    /// How far the create goes; as far as the machines, if nothing is said.
+    pub fn until(self, until: Milestone) -> Self {
+        Self { until, ..self }
+    }
+
+    /// The way out is to destroy the castle and to create it again.
+    pub fn cured_by_destroy(self) -> Self {
+        Self { cure: Cure::Destroy, ..self }
+    }
+
+    /// The run must end within so much of the lab's time.
+    pub fn within(self, minutes: u64) -> Self {
+        Self { patience: Duration::from_secs(minutes * 60), ..self }
     }
 
     /// What happens to the world before the run, or is planned for it.
@@ -104,29 +151,34 @@ impl Case {
 
     /// Lets it happen, and judges.
     pub fn check(self) {
-        let project = blue();
         let case = &self;
-        runtime::run_virtual(|| async move { case.happen(&project).await });
+        runtime::run_virtual(|| async move { case.happen(&case.project).await });
     }
 
     async fn happen(&self, project: &Project) {
         let name = &self.name;
         let lab = Lab::builder(project).seed(1).start().await.expect("the lab starts");
-        if self.goal == Goal::Destroy {
-            let report = visit(project, &lab, Goal::Create, None).await.report;
+        if self.stands {
+            let report = visit(project, &lab, Goal::Create, self.until, None).await.report;
             assert_eq!(report.outcome, Outcome::Ok, "{name}: the castle stands before it is destroyed");
         }
         let before = Home::of(&lab);
+        assert!(before.secrets.len() > 1, "{name}: there are secrets to look for");
         lab.with_world(|world| (self.weather)(world));
         for fault in &self.faults {
             lab.faults().add(fault.clone());
         }
-        let Visit { report, events, writes } = visit(project, &lab, self.goal, self.bend).await;
+        let Visit { report, events, writes } = visit(project, &lab, self.goal, self.until, self.bend).await;
         let story = Story { name, report: &report, events: &events };
 
         story.ended(&self.end);
         assert!(story.text().contains(self.told), "{name}: `{}` is not told in\n{}", self.told, story.text());
+        let took = story.report.took;
+        assert!(took <= self.patience, "{name}: it took {took:?}\n{}", story.text());
         story.is_free_of(&before.secrets);
+        story.is_free_of(&cluster::secrets_of(&lab).await);
+        let births = lab.with_world(|world| world.bootstraps());
+        assert!(births <= 1, "{name}: etcd was born {births} times\n{}", story.text());
         let left: Vec<_> = lab.faults().left().into_iter().filter(|fault| fault.times > 0).collect();
         assert!(left.is_empty(), "{name}: {left:#?} did not strike\n{}", story.text());
         if self.writes_nothing {
@@ -151,23 +203,29 @@ impl Case {
     /// an empty home at the end.
     async fn converges(&self, project: &Project, lab: &Lab) {
         let name = &self.name;
-        let goals: &[Goal] = match self.goal {
-            Goal::Create => &[Goal::Create, Goal::Create, Goal::Destroy],
-            Goal::Destroy => &[Goal::Destroy, Goal::Destroy],
+        let goals: &[Goal] = match (self.goal, self.cure) {
+            (Goal::Create, Cure::Again) => &[Goal::Create, Goal::Create, Goal::Destroy],
+            (Goal::Create, Cure::Destroy) => &[Goal::Destroy, Goal::Create, Goal::Create, Goal::Destroy],
+            (Goal::Destroy, _) => &[Goal::Destroy, Goal::Destroy],
         };
         for (place, goal) in goals.iter().enumerate() {
-            let Visit { report, events, writes } = visit(project, lab, *goal, None).await;
+            let Visit { report, events, writes } = visit(project, lab, *goal, self.until, None).await;
             let story = Story { name, report: &report, events: &events };
             assert_eq!(report.outcome, Outcome::Ok, "{name}: run {place} after the weather\n{}", story.text());
-            if place == 1 {
+            story.is_free_of(&cluster::secrets_of(lab).await);
+            if *goal == Goal::Create && self.until == Milestone::NodesReady {
+                let missing = lab.with_world(|world| cluster::not_ready(world, project));
+                assert_eq!(missing, [] as [String; 0], "{name}: run {place} after the weather");
+            }
+            if place > 0 && goals[place - 1] == *goal {
                 assert_eq!(writes, [] as [String; 0], "{name}: the goal was reached already");
             }
             let standing = lab.with_world(|world| {
                 let ours = world.machines_of_castle();
                 ours.into_iter().filter(|id| world.proxmox.vms[id].is_running()).collect::<Vec<_>>()
             });
-            let wanted: &[u32] = if *goal == Goal::Create { &[421, 431, 432] } else { &[] };
-            assert_eq!(standing, wanted, "{name}: run {place} after the weather");
+            let wanted = project.machines.iter().map(|spec| spec.id.get()).filter(|_| *goal == Goal::Create);
+            assert_eq!(standing, wanted.collect::<Vec<_>>(), "{name}: run {place} after the weather");
             assert_eq!(lab.with_world(|world| world.leftovers()), [] as [String; 0], "{name}: run {place}");
         }
         assert!(lab.with_world(|world| world.machines_of_castle()).is_empty(), "{name}: a machine stays");
@@ -182,10 +240,18 @@ struct Visit {
     writes: Vec<String>,
 }
 
-/// The project that all cases use.
+/// The project that most cases use.
 pub fn blue() -> Project {
-    let text = include_str!("../../examples/projects/blue/proxmox/castle.yaml");
-    Project::parse(text, castle_talos::image).unwrap_or_else(|problems| panic!("blue is valid: {problems:#?}"))
+    project(include_str!("../../examples/projects/blue/proxmox/castle.yaml"))
+}
+
+/// A project with three control planes.
+pub fn fortress() -> Project {
+    project(include_str!("../../examples/projects/fortress/proxmox/castle.yaml"))
+}
+
+fn project(text: &str) -> Project {
+    Project::parse(text, castle_talos::image).unwrap_or_else(|problems| panic!("the example is valid: {problems:#?}"))
 }
 
 /// Something that must outlive a run.
@@ -202,10 +268,13 @@ async fn enter(project: &Project, lab: &Lab, bend: Option<Bend>) -> (Castle, Run
     let env = lab.env(run);
     let access = options.proxmox.as_ref().expect("access to Proxmox");
     let machines = ProxmoxProvider::connect(access, &options, &env, project.limits).expect("options of the right form");
+    let os = TalosOs::new(&options, &env, (&options.maintenance).into()).expect("options of the right form");
     let castle = Castle::builder(project.clone())
         .machines(Arc::new(machines))
         .secrets(lab.secrets(run))
         .identity(Arc::new(TalosIdentity))
+        .node_os(Arc::new(os))
+        .kubernetes(Arc::new(KubeClient::new(&options, &env)))
         .env(env)
         .build()
         .expect("the project fits the provider");
@@ -213,9 +282,9 @@ async fn enter(project: &Project, lab: &Lab, bend: Option<Bend>) -> (Castle, Run
 }
 
 /// Lets a new engine run reach for a goal.
-async fn visit(project: &Project, lab: &Lab, goal: Goal, bend: Option<Bend>) -> Visit {
+async fn visit(project: &Project, lab: &Lab, goal: Goal, until: Milestone, bend: Option<Bend>) -> Visit {
     let (castle, run, _alive) = enter(project, lab, bend).await;
-    let run_of_castle = castle.run(goal, RunOptions::default());
+    let run_of_castle = castle.run(goal, RunOptions { until: Some(until), ..RunOptions::default() });
     let log = run_of_castle.log();
     let report = run_of_castle.await;
     let entries = lab.journal().entries();
@@ -245,6 +314,7 @@ impl Home {
         lab.with_world(|world| {
             assert_eq!(world.foreign_touches(), [] as [String; 0], "{name}");
             assert_eq!(world.violations(), [] as [String; 0], "{name}");
+            assert_eq!(world.unproved_configurations(), [] as [String; 0], "{name}");
             assert_eq!(world.proxmox.vms[&house::STRANGER].config, self.stranger, "{name}");
         });
     }
@@ -302,7 +372,6 @@ impl Story<'_> {
     }
 
     fn is_free_of(&self, secrets: &[String]) {
-        assert!(secrets.len() > 1, "{}: there are secrets to look for", self.name);
         let shown = format!("{}{:#?}{:#?}", self.text(), self.report, self.events);
         for secret in secrets {
             assert!(secret.len() > 8 && !shown.contains(secret.as_str()), "{}: a secret is told", self.name);

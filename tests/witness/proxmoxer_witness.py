@@ -8,57 +8,19 @@ deletes with proxmoxer, and prints `witness proxmoxer passed=N failed=N skipped=
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
-import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
 
+from lab import served_lab
+from tally import Tally
+
 PROJECT = pathlib.Path(__file__).parents[2] / "examples" / "projects" / "blue" / "proxmox"
 MACHINES = {421, 431, 432}
 STRANGER = 100
-
-
-@contextlib.contextmanager
-def served_lab(castle: str, folder: pathlib.Path):
-    """Serves the lab; yields the URL of its Proxmox."""
-    command = [castle, "lab", "serve", "--project", PROJECT, "--dir", folder, "--pace", "60x"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        url = None
-        for line in server.stderr:
-            if found := re.search(r"is at https://([\d.]+):(\d+)", line):
-                url = found.groups()
-                break
-        if url is None:
-            raise RuntimeError(f"the lab did not start: exit {server.wait()}")
-        yield url
-    finally:
-        server.send_signal(signal.SIGINT)
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-        server.stderr.close()
-
-
-class Tally:
-    """Counts what holds."""
-
-    def __init__(self) -> None:
-        self.passed = 0
-        self.failed = 0
-
-    def check(self, name: str, holds: bool, seen: object = None) -> None:
-        if holds:
-            self.passed += 1
-        else:
-            self.failed += 1
-            print(f"  {name}: {seen!r}", file=sys.stderr)
 
 
 def testify(castle: str, tally: Tally) -> None:
@@ -68,7 +30,7 @@ def testify(castle: str, tally: Tally) -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch) / "lab"
-        with served_lab(castle, folder) as (host, port):
+        with served_lab(castle, PROJECT, folder) as (host, port):
             document = folder / "lab.yaml"
             create = [castle, "create", "--project", PROJECT, "--endpoints", document, "--yes"]
             created = subprocess.run(create, capture_output=True, text=True)
@@ -132,9 +94,7 @@ def main() -> int:
         print("witness proxmoxer passed=0 failed=0 skipped=1")
         return 0
     testify(sys.argv[1], tally)
-    took = time.monotonic() - began
-    print(f"witness proxmoxer passed={tally.passed} failed={tally.failed} skipped=0 seconds={took:.1f}")
-    return 1 if tally.failed else 0
+    return tally.told("proxmoxer", time.monotonic() - began)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 //! The way to a standing cluster.
 
-use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, LostLife, Plan, Symbol, subject, unseen};
+use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, LostLife, Plan, Symbol, node, subject, unseen};
 use crate::observation::Part;
 use crate::{
-    ByteSize, Inventory, Lives, Machine, MachineSpec, Mark, Observation, Power, Problem, Project, Slot, Standing,
+    ByteSize, Inventory, Lives, Machine, MachineSpec, Mark, Milestone, Observation, Power, Problem, Project, Slot,
+    Standing,
 };
 
 /// What one machine needs.
@@ -16,7 +17,7 @@ enum Need {
     Refused,
 }
 
-pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife) -> Plan {
+pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife, until: Milestone) -> Plan {
     let mut plan = Plan::empty(Goal::Create);
     let lives = match &observation.lives {
         Part::Known(lives) => lives,
@@ -41,7 +42,7 @@ pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife)
         .collect();
     tell_of_others(inventory, &mut plan.problems);
     check_capacity(project, inventory, &needs, &mut plan.problems);
-    add_steps(project, lives, life, &needs, &mut plan);
+    add_steps(project, observation, lives, life, &needs, until, &mut plan);
     plan
 }
 
@@ -249,7 +250,15 @@ fn describe(spec: &MachineSpec) -> String {
     format!("{} cores, {}, {} on {}, {}", spec.cores, spec.memory, spec.disk, spec.storage, spec.nic.address)
 }
 
-fn add_steps(project: &Project, lives: &Lives, life: u32, needs: &[Need], plan: &mut Plan) {
+fn add_steps(
+    project: &Project,
+    observation: &Observation,
+    lives: &Lives,
+    life: u32,
+    needs: &[Need],
+    until: Milestone,
+    plan: &mut Plan,
+) {
     let makes = needs.iter().any(|need| matches!(need, Need::Birth | Need::Replace(_) | Need::Complete(_)));
     let begin = format!("life/{life}/begin");
     let mut before: Vec<String> = plan.steps.iter().map(|step| step.id.clone()).collect();
@@ -295,10 +304,13 @@ fn add_steps(project: &Project, lives: &Lives, life: u32, needs: &[Need], plan: 
         plan.push(step("start"), Action::Start(machine), &needs_before, project.deadlines.start, "it is off");
         last.push(step("start"));
     }
+    if until > Milestone::MachinesRunning {
+        last.extend(node::add_steps(project, observation, until, plan));
+    }
     let complete = lives.get(life).is_some_and(|life| life.complete);
     if !complete && !plan.is_refused() {
         let id = format!("life/{life}/complete");
-        plan.push(id, Action::CompleteLife(life), &last, DEADLINE_STORE, "all its machines will run");
+        plan.push(id, Action::CompleteLife(life), &last, DEADLINE_STORE, "what was asked for will stand");
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod create;
 pub(crate) mod destroy;
+mod node;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 pub(crate) use create::import_limit;
 
-use crate::{Observation, Problem, Project};
+use crate::{Milestone, Observation, Problem, Project};
 
 /// What the caller wants to be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -118,6 +119,22 @@ pub enum Action {
     Start(usize),
     /// Removes a machine that is proved ours.
     Remove(usize),
+    /// Waits until a system answers on a machine.
+    Answer(usize),
+    /// Gives a node its configuration and follows it through its boot.
+    Configure(usize),
+    /// Gives birth to etcd on a control plane, once in a life.
+    Bootstrap(usize),
+    /// Waits until a control plane votes in etcd.
+    Join(usize),
+    /// Waits until the Kubernetes API serves.
+    Api,
+    /// Waits until the pods that carry the network are ready.
+    Cni,
+    /// Waits until every declared node is Ready.
+    Nodes,
+    /// Notes that the etcd of a life was born.
+    NoteBirth(u32),
     /// Notes that a life was whole.
     CompleteLife(u32),
     /// Writes a life's tombstone.
@@ -165,9 +182,9 @@ const DEADLINE_STORE: Duration = Duration::from_secs(60);
 impl Plan {
     /// Decides what must happen for `goal`.
     #[must_use]
-    pub fn of(project: &Project, observation: &Observation, goal: Goal, lost: LostLife) -> Self {
+    pub fn of(project: &Project, observation: &Observation, goal: Goal, lost: LostLife, until: Milestone) -> Self {
         match goal {
-            Goal::Create => create::plan(project, observation, lost),
+            Goal::Create => create::plan(project, observation, lost, until),
             Goal::Destroy => destroy::plan(project, observation),
         }
     }

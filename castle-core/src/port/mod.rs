@@ -1,5 +1,7 @@
 //! The ports: what castle asks of a backend, and the rules it relies on.
 
 pub mod identity;
+pub mod kubernetes;
 pub mod machines;
+pub mod node_os;
 pub mod secrets;

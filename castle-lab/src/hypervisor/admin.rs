@@ -96,8 +96,15 @@ impl World {
         let volume_id = found.volume_id(&disk);
         let size = 8 << 30;
         let format = found.default_format().to_owned();
-        let volume =
-            Volume { content: "images".into(), format, size, written: 1 << 30, owner: Some(id), created_at: now };
+        let volume = Volume {
+            content: "images".into(),
+            format,
+            size,
+            written: 1 << 30,
+            owner: Some(id),
+            created_at: now,
+            image: None,
+        };
         found.volumes.insert(disk, volume);
 
         let mut config = Config::default();
@@ -307,6 +314,7 @@ impl World {
             written: 1 << 20,
             owner: Some(id),
             created_at: Duration::ZERO,
+            image: None,
         };
         storage.volumes.insert(name, volume);
     }

@@ -291,7 +291,19 @@ impl World {
         } else {
             value.set("size", storage::print_size(size));
         }
-        let made = Volume { content: "images".to_owned(), format, size, written, owner: Some(id), created_at: now };
+        let copied = match &allocation.source {
+            Source::Import(image) => image.rsplit('/').next().map(str::to_owned),
+            _ => None,
+        };
+        let made = Volume {
+            content: "images".to_owned(),
+            format,
+            size,
+            written,
+            owner: Some(id),
+            created_at: now,
+            image: copied,
+        };
         let key = (host, allocation.storage.clone());
         let target = self.proxmox.storages.get_mut(&key).expect("the storage was found above");
         target.volumes.insert(name, made);

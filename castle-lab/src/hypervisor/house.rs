@@ -8,6 +8,7 @@ use super::access::{CASTLE_USER, Token};
 use super::admin::MachineWish;
 use super::host::{Bridge, Host};
 use super::storage::{Storage, StorageKind, Volume};
+use crate::node::ImageContent;
 use crate::world::World;
 
 /// The virtual size of a Talos disk image: a resize always follows its import.
@@ -38,6 +39,18 @@ pub const OPERATOR_PRIVILEGES: [&str; 15] = [
     "Pool.Audit",
 ];
 
+/// What the image of a project holds: it was built by the factory at this url,
+/// whose path names the schematic.
+fn image_content(project: &Project, url: &str) -> ImageContent {
+    let schematic = url.split('/').find(|part| part.len() == 64 && part.chars().all(|c| c.is_ascii_hexdigit()));
+    ImageContent {
+        release: project.cluster.talos.clone(),
+        schematic: schematic.unwrap_or_default().to_owned(),
+        extensions: project.image.extensions.clone(),
+        boots: true,
+    }
+}
+
 impl World {
     /// The house that a project is declared for: its hosts with their memory, its
     /// storages, bridge and pools, the Talos images its machines are born from,
@@ -53,6 +66,7 @@ impl World {
             let files = ["backup", "import", "iso", "snippets", "vztmpl"];
             world.build_storage(host, &machine.image.storage, StorageKind::Dir, &files, 100 << 30);
             world.add_image(host, &machine.image.storage, &machine.image.file);
+            world.nodes.images.0.insert(machine.image.file.clone(), image_content(project, &machine.image.url));
             world.proxmox.pools.entry(machine.pool.clone()).or_default();
         }
         world.grant_least_privilege(project);
@@ -106,6 +120,7 @@ impl World {
             written: IMAGE_FILE,
             owner: None,
             created_at: Duration::ZERO,
+            image: None,
         };
         storage.volumes.entry(format!("import/{file}")).or_insert(image);
     }

@@ -68,6 +68,8 @@ pub struct Volume {
     pub owner: Option<u32>,
     /// When it was made, in the world's time.
     pub created_at: Duration,
+    /// The file of the image that it is a copy of.
+    pub image: Option<String>,
 }
 
 impl Storage {
@@ -227,6 +229,7 @@ mod tests {
             written: 1,
             owner: Some(421),
             created_at: Duration::ZERO,
+            image: None,
         };
         storage.volumes.insert("vm-421-disk-0".into(), volume);
         assert_eq!(storage.next_disk_name(421, "raw"), "vm-421-disk-1");

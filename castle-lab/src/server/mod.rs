@@ -1,6 +1,8 @@
 //! Protocol servers: thin translations between the wire and the world.
 
+pub(crate) mod kubernetes;
 mod proxmox;
+pub(crate) mod talos;
 
 use std::sync::Arc;
 

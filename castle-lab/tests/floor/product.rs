@@ -71,8 +71,9 @@ fn the_document_says_what_a_lab_is() {
         assert!(first.lab);
         assert_eq!((first.pace, first.secrets), (Pace::Virtual, SecretsAccess::Memory));
         // .1 is the router, .9 a node, .10 the VIP: hosts stand where nobody was declared.
-        let hosts: Vec<_> = lab.addresses().map(|(house, _)| house.to_string()).collect();
-        assert_eq!(hosts, ["192.168.1.11:8006", "192.168.1.12:8006"]);
+        let doors: Vec<_> = lab.addresses().map(|(house, _)| house.to_string()).collect();
+        let (node, vip) = (["192.168.1.9:6443", "192.168.1.9:50000"], "192.168.1.10:6443");
+        assert_eq!(doors, [node[0], node[1], vip, "192.168.1.11:8006", "192.168.1.12:8006"]);
         let stranger = "192.168.1.211:50000".parse().unwrap();
         assert_eq!(first.dial.resolve(stranger).unwrap_err().kind(), ErrorKind::Unreachable);
     });

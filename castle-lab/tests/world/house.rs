@@ -161,10 +161,16 @@ impl House {
         self.world.advance_to(now + Duration::from_secs_f64(seconds));
     }
 
-    /// The exit status of a task, after everything that is due has happened.
+    /// The exit status of a task, once it and all others have ended. The guest of
+    /// a machine that was started goes on booting.
     #[track_caller]
     pub fn exit(&mut self, upid: &str) -> String {
-        self.world.settle();
+        let now = self.world.now();
+        self.world.advance_to(now);
+        while self.world.proxmox.tasks.iter().any(castle_lab::hypervisor::Task::is_running) {
+            let at = self.world.next_event_at().expect("a running task is due");
+            self.world.advance_to(at);
+        }
         let status = self.ask("GET", &format!("/nodes/pve/tasks/{upid}/status"), &[]);
         assert_eq!(status.data()["status"], "stopped", "{status:?}");
         status.data()["exitstatus"].as_str().expect("an exit status").to_owned()

@@ -76,7 +76,7 @@ pub(super) fn content(request: &mut Request<'_>) -> Outcome {
             ("volid".to_owned(), json!(storage.volume_id(name))),
             ("content".to_owned(), json!(volume.content)),
             ("format".to_owned(), json!(volume.format)),
-            ("ctime".to_owned(), json!((world.epoch + volume.created_at).as_secs())),
+            ("ctime".to_owned(), json!(world.wall_at(volume.created_at).as_secs())),
         ]);
         // An image file is as large as the file, a disk is as large as the guest sees it.
         let size = if volume.content == "images" { volume.size } else { volume.written };

@@ -52,7 +52,7 @@ fn fields(world: &World, task: &Task) -> Map<String, Value> {
         ("node".to_owned(), json!(task.host)),
         ("pid".to_owned(), json!(task.pid)),
         ("pstart".to_owned(), json!(task.process_start)),
-        ("starttime".to_owned(), json!((world.epoch + task.started_at).as_secs())),
+        ("starttime".to_owned(), json!(world.wall_at(task.started_at).as_secs())),
         ("type".to_owned(), json!(task.kind)),
         ("id".to_owned(), json!(task.machine.to_string())),
     ])
@@ -66,7 +66,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Outcome {
     let sees_all = world.proxmox.may(request.who, &format!("/nodes/{host}"), &["Sys.Audit"]);
     let source = given.text("source").unwrap_or("archive");
     let machine = given.text("vmid").map(|_| given.machine());
-    let at = |task: &Task| (world.epoch + task.started_at).as_secs();
+    let at = |task: &Task| world.wall_at(task.started_at).as_secs();
     let matches = |task: &&Task| {
         let failed = matches!(task.ended, Some((_, Exit::Error(_) | Exit::Vanished)));
         task.host == host
@@ -92,7 +92,7 @@ pub(super) fn list(request: &mut Request<'_>) -> Outcome {
         entry.insert("user".to_owned(), json!(task.owner.to_string()));
         match &task.ended {
             Some((at, exit)) => {
-                entry.insert("endtime".to_owned(), json!((world.epoch + *at).as_secs()));
+                entry.insert("endtime".to_owned(), json!(world.wall_at(*at).as_secs()));
                 entry.insert("status".to_owned(), json!(exit.status()));
             }
             None => {

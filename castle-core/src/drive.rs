@@ -1,0 +1,192 @@
+//! The course of a run: look, plan, act, until the goal is reached.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::castle::{Castle, Look, RunOptions};
+use crate::engine::{self, Shares};
+use crate::plan::{Action, Goal, Plan, destroy::LEFT_ALONE};
+use crate::report::{Outcome, Report};
+use crate::timeline::{StepLinks, Timeline};
+use crate::work::{Site, steps_of};
+use crate::{Context, Error, ErrorKind, EventKind, Milestone, Problem, Result, Retry};
+
+/// How often in a row a run may look again without having achieved anything.
+const ROUNDS_WITHOUT_PROGRESS: u32 = 6;
+/// The pause before the second look; it doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+impl Castle {
+    pub(crate) async fn drive(&self, cx: &Context, goal: Goal, options: &RunOptions) -> Report {
+        let before = self.requests();
+        let mut course = Course::default();
+        let outcome = self.rounds(cx, goal, options, &mut course).await;
+        let (outcome, error) = match outcome {
+            Ok(outcome) => (outcome, None),
+            Err(error) if error.kind() == ErrorKind::Cancelled => (Outcome::Cancelled, None),
+            Err(error) if error.kind().is_refusal() => (Outcome::Refused, Some(error)),
+            Err(error) => (Outcome::Failed, Some(error)),
+        };
+        let mut requests = self.requests();
+        for (name, count) in &mut requests {
+            let old = before.get(name).copied().unwrap_or_default();
+            count.read -= old.read;
+            count.write -= old.write;
+        }
+        let events = cx.log().events();
+        let milestones = events
+            .iter()
+            .filter_map(|event| match &event.kind {
+                EventKind::Milestone { name } => Some((name.clone(), event.at())),
+                _ => None,
+            })
+            .collect();
+        Report {
+            goal,
+            outcome,
+            error,
+            problems: course.problems,
+            took: cx.log().elapsed(),
+            requests,
+            milestones,
+            timeline: Timeline::fold(&events, &course.links),
+            left: course.left,
+            rounds: course.rounds,
+        }
+    }
+
+    async fn rounds(&self, cx: &Context, goal: Goal, options: &RunOptions, course: &mut Course) -> Result<Outcome> {
+        let shares: Shares = self.shares();
+        let mut fruitless = 0;
+        loop {
+            cx.check()?;
+            course.rounds += 1;
+            cx.log().push(EventKind::RoundStarted { round: course.rounds });
+            let failure = match self.round(cx, goal, options, &shares, course).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => {
+                    fruitless = 0;
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            if failure.progressed {
+                fruitless = 0;
+            }
+            fruitless += 1;
+            if failure.error.retry_class() == Retry::Never || fruitless >= ROUNDS_WITHOUT_PROGRESS {
+                return Err(failure.error);
+            }
+            let pause = PAUSE_FIRST.saturating_mul(1 << (fruitless - 1)).min(PAUSE_MAX);
+            cx.log().push(EventKind::RoundFailed {
+                why: format!("{}; looking again in {} s", failure.error.chain(), pause.as_secs()),
+            });
+            tokio::select! {
+                biased;
+                () = cx.cancel().cancelled() => return Err(Error::cancelled()),
+                () = cx.clock().sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One round: look, plan, run. `None`: everything planned was done, but the
+    /// plan was not the whole way.
+    async fn round(
+        &self,
+        cx: &Context,
+        goal: Goal,
+        options: &RunOptions,
+        shares: &Shares,
+        course: &mut Course,
+    ) -> Result<Option<Outcome>, Failure> {
+        let until = self.reach(goal, options.until);
+        let Look { observation, life, silent } = self.look(cx, until).await;
+        cx.check()?;
+        let mut plan = Plan::of(self.project(), &observation, goal, options.lost_life, until);
+        self.preflight(cx, &observation, &mut plan).await?;
+        course.problems.clone_from(&plan.problems);
+        cx.log().push(EventKind::Planned { changes: plan.changes.iter().map(ToString::to_string).collect() });
+        if plan.is_blind() {
+            // The error itself knows whether another look can help, and the way out.
+            return Err(silent.unwrap_or_else(|| unseen(plan.problems)).into());
+        }
+        if plan.is_refused() {
+            return Ok(Some(Outcome::Refused));
+        }
+        for step in &plan.steps {
+            course.links.insert(step.id.clone(), StepLinks { needs: step.needs.clone(), limit: step.limit.clone() });
+        }
+        let starts = plan.steps.iter().filter(|step| matches!(step.action, Action::Start(_))).count();
+        let site = Arc::new(Site::new(self.shared_project(), self.backends().clone(), observation.owner, life));
+        site.expect_starts(starts);
+        let steps = steps_of(&plan, &site);
+        let round = engine::run(&steps, shares, cx).await?;
+        course.problems.extend(site.findings());
+        course.left.clone_from(&round.left);
+        if let Some(error) = round.error {
+            // Confirming the life is no progress: every round that makes machines does it.
+            let confirmed = plan.steps.iter().filter(|step| matches!(step.action, Action::BeginLife(_))).count();
+            return Err(Failure { error, progressed: round.done > confirmed });
+        }
+        let stays = course.problems.iter().any(|problem| LEFT_ALONE.contains(&problem.code));
+        if goal == Goal::Destroy && stays {
+            return Ok(Some(Outcome::Refused));
+        }
+        match goal {
+            Goal::Destroy => reached(cx, "machines_gone"),
+            Goal::Create => {
+                for milestone in Milestone::ALL.into_iter().filter(|milestone| *milestone <= until) {
+                    reached(cx, milestone.name());
+                }
+            }
+        }
+        Ok(Some(Outcome::Ok))
+    }
+
+    fn shares(&self) -> Shares {
+        let limit = self.project().limits.imports_per_storage;
+        self.project().machines.iter().map(|spec| (crate::plan::import_limit(spec), limit)).collect()
+    }
+}
+
+/// The error of a plan that could not see single machines.
+fn unseen(problems: Vec<Problem>) -> Error {
+    let Some(problem) = problems.into_iter().find(Problem::is_error) else {
+        return Error::new(ErrorKind::Unreachable, "what is there could not be seen");
+    };
+    let error = Error::new(ErrorKind::Unreachable, problem.to_string());
+    match problem.hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
+/// Tells of a milestone, unless this run reached it before.
+pub(crate) fn reached(cx: &Context, name: &str) {
+    let told = |event: &crate::Event| matches!(&event.kind, EventKind::Milestone { name: known } if known == name);
+    if !cx.log().events().iter().any(told) {
+        cx.log().push(EventKind::Milestone { name: name.into() });
+    }
+}
+
+/// What gathers over the rounds of a run.
+#[derive(Default)]
+struct Course {
+    problems: Vec<Problem>,
+    links: BTreeMap<String, StepLinks>,
+    left: Vec<String>,
+    rounds: u32,
+}
+
+struct Failure {
+    error: Error,
+    progressed: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, progressed: false }
+    }
+}

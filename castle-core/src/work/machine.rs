@@ -1,0 +1,110 @@
+//! Steps about machines and lives.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Site;
+use crate::drive::reached;
+use crate::life::Fact;
+use crate::plan::{Action, PlannedStep};
+use crate::step::{Step, Verdict};
+use crate::{Context, Error, ErrorKind, MachineSpec, Milestone, Power, Result, Slot};
+
+/// A planned step at work. Every act below awaits its effect and reads it back
+/// (the rule tables of the ports say so), so the probe that follows an act does
+/// not ask the same question a second time.
+pub(super) struct MachineWork {
+    step: PlannedStep,
+    site: Arc<Site>,
+    confirmed: AtomicBool,
+}
+
+impl MachineWork {
+    pub(super) fn new(step: PlannedStep, site: Arc<Site>) -> Self {
+        Self { step, site, confirmed: AtomicBool::new(false) }
+    }
+
+    fn spec(&self, machine: usize) -> &MachineSpec {
+        &self.site.project.machines[machine]
+    }
+
+    async fn look(&self, cx: &Context, machine: usize) -> Result<Slot> {
+        self.site.backends.machines.get(cx, &self.site.owner(), self.spec(machine)).await
+    }
+}
+
+#[async_trait]
+impl Step for MachineWork {
+    fn id(&self) -> &str {
+        &self.step.id
+    }
+
+    fn needs(&self) -> &[String] {
+        &self.step.needs
+    }
+
+    fn deadline(&self) -> Duration {
+        self.step.deadline
+    }
+
+    fn limit(&self) -> Option<&str> {
+        self.step.limit.as_deref()
+    }
+
+    fn observed(&self) -> Option<Verdict> {
+        Some(Verdict::NotYet(self.step.because.clone().into()))
+    }
+
+    async fn probe(&self, cx: &Context) -> Result<Verdict> {
+        if self.confirmed.load(Ordering::Relaxed) {
+            return Ok(Verdict::Met);
+        }
+        let (Action::Ensure(machine) | Action::Start(machine) | Action::Remove(machine)) = self.step.action else {
+            return Ok(Verdict::NotYet("it is not written".into()));
+        };
+        Ok(match (self.step.action, self.look(cx, machine).await?) {
+            (_, Slot::Unknown(why)) => Verdict::NotYet(why.into()),
+            (Action::Remove(_), Slot::Absent) => Verdict::Met,
+            (Action::Ensure(_), Slot::Present(found)) if found.standing.ours().is_some() && found.lock.is_none() => {
+                Verdict::Met
+            }
+            (Action::Start(_), Slot::Present(found)) if found.power == Power::Running => Verdict::Met,
+            (_, Slot::Present(found)) => {
+                Verdict::NotYet(format!("it is {} and {}", found.power, found.standing).into())
+            }
+            (_, Slot::Absent) => Verdict::NotYet("it does not exist".into()),
+            (_, Slot::Hidden) => Verdict::Never("the token may not see it".into()),
+        })
+    }
+
+    async fn act(&self, cx: &Context) -> Result<()> {
+        let site = &self.site;
+        let (machines, vault) = (&site.backends.machines, &site.backends.vault);
+        match self.step.action {
+            Action::BeginLife(number) => site.begin_life(cx, number).await?,
+            Action::NoteBirth(number) => vault.record(number, Fact::Born, "etcd").await?,
+            Action::CompleteLife(number) => vault.record(number, Fact::Complete, "create").await?,
+            Action::EndLife(number) => vault.record(number, Fact::Ended, "destroy").await?,
+            Action::Ensure(machine) => {
+                let spec = self.spec(machine);
+                machines.ensure(cx, &site.owner(), spec, &site.birth(spec)?).await?;
+            }
+            Action::Start(machine) => {
+                machines.power(cx, &site.owner(), self.spec(machine), Power::Running).await?;
+                if site.started() {
+                    reached(cx, Milestone::MachinesRunning.name());
+                }
+            }
+            Action::Remove(machine) => {
+                let removal = machines.destroy(cx, &site.owner(), self.spec(machine)).await?;
+                site.found(removal.leftovers);
+            }
+            _ => return Err(Error::new(ErrorKind::Unexpected, format!("`{}` is no work on a machine", self.step.id))),
+        }
+        self.confirmed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}

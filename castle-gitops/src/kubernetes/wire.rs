@@ -1,0 +1,158 @@
+//! Requests: how they are sent, counted and limited, and what their failures
+//! mean.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use castle_core::{Clock, Meter, Pace};
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioTimer;
+use kube::client::{Body, ConfigExt};
+
+use super::dial::{Dialer, Owned, Server, Tasks};
+use super::{Error, Result};
+
+/// How long a connection may take, in the time of the house.
+pub(super) const CONNECT_BUDGET: Duration = Duration::from_secs(3);
+/// How long an answer may take to begin, in the time of the house.
+const ANSWER_BUDGET: Duration = Duration::from_secs(30);
+/// A budget of a fast lab is never below this: its answers still cross real sockets.
+const LEAST: Duration = Duration::from_secs(2);
+/// After this much silence the server is asked for a sign of life, and has as
+/// long to give it (client-go asks after 30 s and waits 15).
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A budget of castle's time in the machine's own.
+pub(super) fn real(clock: &Clock, budget: Duration) -> Duration {
+    match clock.pace() {
+        Pace::Scaled(factor) => budget.div_f64(factor).max(LEAST),
+        Pace::Virtual | Pace::Real => budget,
+    }
+}
+
+/// A client of one server, and the tasks of its connections.
+pub(super) fn client(server: &Server, dialer: Dialer, clock: &Clock, meter: Arc<Meter>) -> (kube::Client, Tasks) {
+    let tasks = Tasks::default();
+    let keep_alive = real(clock, KEEP_ALIVE);
+    let http = legacy::Client::builder(Owned(Arc::downgrade(&tasks)))
+        .http2_only(true)
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(keep_alive)
+        .http2_keep_alive_timeout(keep_alive)
+        .http2_keep_alive_while_idle(false)
+        .build::<_, Body>(dialer);
+    let mut config = kube::Config::new(server.uri.clone());
+    // No silent second attempts: kube would repeat for minutes, at random intervals.
+    config.default_retry = false;
+    let service = tower::Layer::layer(&config.base_uri_layer(), Counted { http, meter });
+    (kube::Client::new(service, "default"), tasks)
+}
+
+/// Counts what was sent.
+#[derive(Clone)]
+struct Counted {
+    http: legacy::Client<Dialer, Body>,
+    meter: Arc<Meter>,
+}
+
+impl tower::Service<Request<Body>> for Counted {
+    type Response = Response<Incoming>;
+    type Error = legacy::Error;
+    type Future = BoxFuture<'static, Result<Response<Incoming>, legacy::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), legacy::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let is_read = request.method().is_safe();
+        let count = Count { meter: Arc::clone(&self.meter), is_read, is_sent: true };
+        let answer = self.http.request(request);
+        Box::pin(async move {
+            // Whole, so that it is dropped with this future and not before it.
+            let mut count = count;
+            let answer = answer.await;
+            // What found no server was never sent.
+            count.is_sent = !answer.as_ref().is_err_and(legacy::Error::is_connect);
+            answer
+        })
+    }
+}
+
+/// Counts a request when it is over, also when it is dropped, which may have
+/// been after it was sent.
+struct Count {
+    meter: Arc<Meter>,
+    is_read: bool,
+    is_sent: bool,
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        match (self.is_sent, self.is_read) {
+            (false, _) => {}
+            (true, true) => self.meter.count_read(),
+            (true, false) => self.meter.count_write(),
+        }
+    }
+}
+
+/// Waits for the answer to a request, and says what its failure means.
+pub(super) async fn within<T>(
+    clock: &Clock,
+    server: &Server,
+    request: &'static str,
+    answer: impl Future<Output = kube::Result<T>>,
+) -> Result<T> {
+    match clock.within_real(real(clock, ANSWER_BUDGET), answer).await {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(error)) => Err(meaning(server, request, error)),
+        None => {
+            let source = Arc::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+            Err(Error::Unreachable { server: server.shown.clone(), source })
+        }
+    }
+}
+
+/// What an error of kube means.
+pub(super) fn meaning(server: &Server, request: &'static str, error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) => {
+            Error::Refused { request, status: status.code, reason: status.reason.clone(), said: status.message.clone() }
+        }
+        // The words of the error may quote the answer; its place is enough.
+        kube::Error::SerdeError(why) => Error::Malformed {
+            request,
+            why: format!("unexpected JSON at line {}, column {}", why.line(), why.column()),
+        },
+        kube::Error::FromUtf8(_) => Error::Malformed { request, why: "it is not text".into() },
+        other => {
+            if let Some(rustls::Error::InvalidCertificate(why)) = among_causes::<rustls::Error>(&other) {
+                return Error::Distrusted { server: server.shown.clone(), why: why.to_string() };
+            }
+            Error::Unreachable { server: server.shown.clone(), source: Arc::new(other) }
+        }
+    }
+}
+
+/// Looks for an error of one type among the causes of a transport error.
+fn among_causes<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = match cause.downcast_ref::<std::io::Error>() {
+            // `io::Error::source` skips the error that it wraps.
+            Some(io) => io.get_ref().map(|inner| inner as _),
+            None => cause.source(),
+        };
+    }
+    None
+}
