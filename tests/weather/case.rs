@@ -47,6 +47,7 @@ pub struct Case {
     goal: Goal,
     until: Milestone,
     cure: Cure,
+    insists: bool,
     patience: Duration,
     weather: Box<dyn Fn(&mut World) + Send + Sync>,
     clearing: Box<dyn Fn(&mut World) + Send + Sync>,
@@ -68,6 +69,7 @@ impl Case {
             goal: Goal::Create,
             until: Milestone::MachinesRunning,
             cure: Cure::Again,
+            insists: false,
             patience: Duration::MAX,
             weather: Box::new(|_| ()),
             clearing: Box::new(|_| ()),
@@ -103,6 +105,12 @@ impl Case {
     /// The way out is to destroy the castle and to create it again.
     pub fn cured_by_destroy(self) -> Self {
         Self { cure: Cure::Destroy, ..self }
+    }
+
+    /// The operator does not read the hint and runs the same command once more: it
+    /// must end the same way.
+    pub fn insists(self) -> Self {
+        Self { insists: true, ..self }
     }
 
     /// The run must end within so much of the lab's time.
@@ -179,6 +187,13 @@ impl Case {
         story.is_free_of(&cluster::secrets_of(&lab).await);
         let births = lab.with_world(|world| world.bootstraps());
         assert!(births <= 1, "{name}: etcd was born {births} times\n{}", story.text());
+        if self.insists {
+            let Visit { report, events, .. } = visit(project, &lab, self.goal, self.until, None).await;
+            let story = Story { name, report: &report, events: &events };
+            story.ended(&self.end);
+            let births = lab.with_world(|world| world.bootstraps());
+            assert!(births <= 1, "{name}: etcd was born {births} times\n{}", story.text());
+        }
         let left: Vec<_> = lab.faults().left().into_iter().filter(|fault| fault.times > 0).collect();
         assert!(left.is_empty(), "{name}: {left:#?} did not strike\n{}", story.text());
         if self.writes_nothing {

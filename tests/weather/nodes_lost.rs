@@ -71,12 +71,14 @@ fn a_control_plane_that_is_destroyed_after_its_birth_takes_the_life_with_it() {
         .check();
 }
 
-/// The run that finds its machine gone and makes it anew refuses the birth.
+/// The run that finds its machine gone and makes it anew refuses the birth, and so
+/// does the next one, which finds the machine there.
 #[test]
 fn a_control_plane_that_is_destroyed_where_the_castle_stands_takes_the_life_with_it() {
     create("destroyed where it stands", End::Refused("evidence_missing", "destroy"))
         .standing()
         .weather(|world| world.admin_destroy(PLANE))
+        .insists()
         .cured_by_destroy()
         .check();
 }
