@@ -2,14 +2,15 @@
 //!
 //! There is no state file, so identity is read from the world, and a rerun must
 //! know whether it continues or begins. The secret store keeps, for each life,
-//! its bundle and three facts, each written once:
+//! its bundle and a few facts, each written once:
 //!
 //! | key | written | meaning |
 //! |---|---|---|
 //! | `<project>/project-key` | once | signs every mark |
 //! | `<project>/<cluster>/talos/<n>.began` | before the bundle | what began life n |
 //! | `<project>/<cluster>/talos/<n>` | then | the bundle: the birth is committed |
-//! | `<project>/<cluster>/talos/<n>.born` | when its etcd was first seen alive | etcd is never born again in it |
+//! | `<project>/<cluster>/talos/<n>.bootstrap` | before etcd is first asked to be born | it may have been born from now on |
+//! | `<project>/<cluster>/talos/<n>.born` | when its etcd was first seen alive, or its first control plane is made anew after `bootstrap` | etcd is never born again in it |
 //! | `<project>/<cluster>/talos/<n>.complete` | when the asked milestone was first reached | it was whole once |
 //! | `<project>/<cluster>/talos/<n>.kubeconfig`, `.talosconfig` | when asked for | kept while they are valid |
 //! | `<project>/<cluster>/talos/<n>.ended` | before its first machine goes | its tombstone |
@@ -27,6 +28,9 @@ use crate::{Credential, Env, Error, ErrorKind, Name, ProjectKey, Result, Secret,
 pub enum Fact {
     /// It was begun.
     Began,
+    /// Its first control plane was about to be asked to give birth to etcd. Whether
+    /// the request arrived is not known; if that machine is lost, so may an etcd be.
+    Bootstrap,
     /// Its etcd was born. There is no second birth in a life.
     Born,
     /// It was whole once.
@@ -39,6 +43,7 @@ impl Fact {
     fn suffix(self) -> &'static str {
         match self {
             Self::Began => ".began",
+            Self::Bootstrap => ".bootstrap",
             Self::Born => ".born",
             Self::Complete => ".complete",
             Self::Ended => ".ended",
@@ -201,6 +206,11 @@ impl Vault {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             other => other,
         }
+    }
+
+    /// Whether a fact of a life is written.
+    pub async fn knows(&self, life: u32, fact: Fact) -> Result<bool> {
+        Ok(self.store.get(&self.fact_path(life, fact)?).await?.is_some())
     }
 
     /// The bundle of a life, if it was committed.

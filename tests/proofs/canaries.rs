@@ -58,7 +58,7 @@ fn add_stored(secrets: &mut Secrets, whose: &str, name: &str, value: Vec<u8>) {
     let last = last.strip_suffix(".secret").unwrap_or(last);
     let text = || String::from_utf8(value.clone()).expect("it is a text");
     match last.split_once('.').map_or(last, |(_, suffix)| suffix) {
-        "began" | "born" | "complete" | "ended" => {}
+        "began" | "bootstrap" | "born" | "complete" | "ended" => {}
         "kubeconfig" | "talosconfig" => secrets.add_credential(&format!("{whose}'s {last}"), &text()),
         "project-key" => secrets.add(&format!("{whose}'s project key"), &value),
         // Whatever the store needs for itself.

@@ -113,8 +113,8 @@ impl Tally {
         }
         self.leaked.extend(world.leftovers().into_iter().map(|what| format!("{name}: {what}")));
         let secrets = world.ledger.secrets.0.len();
-        // The project key, the bundle, and the facts: began, born, complete, and ended.
-        let born = usize::from(job.until > Milestone::MachinesRunning);
+        // The project key, the bundle, and the facts: began, bootstrap, born, complete, and ended.
+        let born = 2 * usize::from(job.until > Milestone::MachinesRunning);
         let most = if goal == Goal::Create { 4 + born } else { 5 + born };
         if secrets > most {
             self.leaked.push(format!("{name}: {secrets} secrets instead of {most}"));

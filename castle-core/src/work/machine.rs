@@ -11,7 +11,7 @@ use crate::drive::reached;
 use crate::life::Fact;
 use crate::plan::{Action, PlannedStep};
 use crate::step::{Step, Verdict};
-use crate::{Context, Error, ErrorKind, MachineSpec, Milestone, Power, Result, Slot};
+use crate::{Context, Error, ErrorKind, MachineSpec, Milestone, NodeRole, Power, Result, Slot};
 
 /// A planned step at work. Every act below awaits its effect and reads it back
 /// (the rule tables of the ports say so), so the probe that follows an act does
@@ -29,6 +29,12 @@ impl MachineWork {
 
     fn spec(&self, machine: usize) -> &MachineSpec {
         &self.site.project.machines[machine]
+    }
+
+    /// Whether etcd is born on this machine.
+    fn is_first_control_plane(&self, machine: usize) -> bool {
+        let first = self.site.project.machines.iter().position(|spec| spec.role == NodeRole::ControlPlane);
+        first == Some(machine)
     }
 
     async fn look(&self, cx: &Context, machine: usize) -> Result<Slot> {
@@ -90,6 +96,12 @@ impl Step for MachineWork {
             Action::EndLife(number) => vault.record(number, Fact::Ended, "destroy").await?,
             Action::Ensure(machine) => {
                 let spec = self.spec(machine);
+                if self.is_first_control_plane(machine)
+                    && site.was_asked_for_etcd().await?
+                    && matches!(self.look(cx, machine).await?, Slot::Absent)
+                {
+                    site.note_loss().await?;
+                }
                 machines.ensure(cx, &site.owner(), spec, &site.birth(spec)?).await?;
             }
             Action::Start(machine) => {

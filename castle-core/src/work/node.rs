@@ -79,10 +79,6 @@ impl NodeWork {
         }
     }
 
-    async fn is_ours(&self, cx: &Context, machine: usize) -> Result<bool> {
-        Ok(matches!(self.look(cx, machine).await?, NodeState::Ours(_)))
-    }
-
     /// Whether this control plane's etcd lives and votes.
     async fn votes(&self, cx: &Context, machine: usize) -> Result<Verdict> {
         let name = &self.site.project.machines[machine].node;
@@ -115,6 +111,7 @@ impl NodeWork {
         let (os, site, target) = (self.site.node_os()?, self.site.node_site()?, self.site.target(machine)?);
         let mut wakes = os.watch(cx, &site, &target);
         let mut residue_since = None;
+        let mut lost = false;
         loop {
             cx.check()?;
             match os.look(cx, &site, &target).await? {
@@ -122,12 +119,18 @@ impl NodeWork {
                 NodeState::Stranger(who) => return Err(self.stranger(machine, &who)),
                 NodeState::Maintenance { residue, .. } if residue.is_empty() => {
                     self.site.saw_blank(machine);
-                    break;
+                    match os.apply(cx, &site, &target).await {
+                        Ok(()) => return Ok(()),
+                        Err(error) => {
+                            self.bear(cx, machine, error).await?;
+                            lost = true;
+                        }
+                    }
                 }
                 NodeState::Maintenance { residue, .. } => {
                     let now = cx.clock().elapsed();
                     if now.saturating_sub(*residue_since.get_or_insert(now)) > TAKING_EFFECT {
-                        break;
+                        return os.apply(cx, &site, &target).await;
                     }
                     cx.waiting(format!(
                         "a configuration to take effect, or else it is residue: {}",
@@ -136,7 +139,11 @@ impl NodeWork {
                 }
                 NodeState::Silent(how) => {
                     residue_since = None;
-                    cx.waiting(format!("nothing answers there: {how}"));
+                    let silent = Error::new(ErrorKind::Unreachable, format!("nothing answers there: {how}"));
+                    match lost {
+                        true => self.bear(cx, machine, silent).await?,
+                        false => cx.waiting(silent.chain()),
+                    }
                 }
             }
             // A node that waits for ever tells nothing new.
@@ -144,7 +151,23 @@ impl NodeWork {
                 woken?;
             }
         }
-        os.apply(cx, &site, &target).await
+    }
+
+    /// Bears a lost answer while the machine runs: the node itself will tell what
+    /// came of the question, and is looked at before it is put again. A machine that
+    /// is gone or off tells nothing any more.
+    async fn bear(&self, cx: &Context, machine: usize, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Unreachable {
+            return Err(error);
+        }
+        let spec = &self.site.project.machines[machine];
+        match self.site.backends.machines.get(cx, &self.site.owner(), spec).await? {
+            Slot::Present(found) if found.power == Power::Running => {
+                cx.waiting(error.chain());
+                Ok(())
+            }
+            _ => Err(error),
+        }
     }
 
     /// Waits for an etcd that was born in this life already. It is never born
@@ -182,29 +205,32 @@ impl NodeWork {
             watches.push(os.watch(cx, &site, &self.site.target(machine)?));
         }
         let mut wakes: BoxStream<'static, ()> = futures::stream::select_all(watches).boxed();
+        let mut noted = false;
         loop {
             cx.check()?;
             match self.prove_that_no_etcd_lives(cx, first).await {
                 Ok(()) => {}
                 // Silence is no proof: it is waited for, and asked again.
                 Err(error) if error.kind() == ErrorKind::Unreachable => {
-                    cx.waiting(error.chain());
+                    self.bear(cx, first, error).await?;
                     next(cx, &mut wakes, &self.step.id).await?;
                     continue;
                 }
                 Err(error) => return Err(error),
             }
             cx.check()?;
+            if !noted {
+                // From here on an etcd may live there, whatever becomes of the answer.
+                self.site.note_bootstrap(first).await?;
+                noted = true;
+                cx.check()?;
+            }
             match os.bootstrap(cx, &site, &target).await {
                 Ok(()) => return Ok(()),
                 // The node cannot do it yet, and says why.
                 Err(error) if error.kind() == ErrorKind::Conflict => cx.waiting(error.chain()),
-                // The node answers, so it is its etcd that does not: the birth is under
-                // way. Another operator was faster, or it was ours and the answer is lost.
-                Err(error) if error.kind() == ErrorKind::Unreachable && self.is_ours(cx, first).await? => {
-                    cx.waiting(error.chain());
-                }
-                Err(error) => return Err(error),
+                // Another operator was faster, or it was ours and the answer is lost.
+                Err(error) => self.bear(cx, first, error).await?,
             }
             next(cx, &mut wakes, &self.step.id).await?;
             if patient(self.votes(cx, first).await)? == Verdict::Met {

@@ -140,6 +140,31 @@ impl Site {
         self.backends.vault.record(number, Fact::Born, "etcd").await
     }
 
+    /// Notes in the secret store that etcd is about to be asked to be born.
+    pub(crate) async fn note_bootstrap(&self, machine: usize) -> Result<()> {
+        let number = self.life()?.number;
+        self.backends.vault.record(number, Fact::Bootstrap, self.project.machines[machine].node.as_str()).await
+    }
+
+    /// Whether etcd was asked to be born in this life and was never seen alive.
+    pub(crate) async fn was_asked_for_etcd(&self) -> Result<bool> {
+        let life = self.life()?;
+        if life.born {
+            return Ok(false);
+        }
+        self.backends.vault.knows(life.number, Fact::Bootstrap).await
+    }
+
+    /// The machine that was asked to give birth to etcd is gone. That etcd went with
+    /// its disk, if there was one: noted as born, it is never born again in this life.
+    pub(crate) async fn note_loss(&self) -> Result<()> {
+        self.backends.vault.record(self.life()?.number, Fact::Born, "its machine was lost after it was asked").await?;
+        if let Some(life) = &mut self.known().life {
+            life.born = true;
+        }
+        Ok(())
+    }
+
     pub(crate) fn node_os(&self) -> Result<&Arc<dyn NodeOs>> {
         let missing = || Error::new(ErrorKind::Unsupported, "the castle was given no system for its nodes");
         self.backends.node_os.as_ref().ok_or_else(missing)
