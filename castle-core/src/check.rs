@@ -1,12 +1,13 @@
 //! What the values of a `castle.yaml` may be all together: quorum, overlaps, capacity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use crate::value::{Findings, Placed, on_line, shown};
+use crate::value::{Findings, Placed, on_line, release_numbers, shown};
 use crate::yaml::nearest;
 use crate::{ByteSize, MacAddress, MachineId, Name, Network, NodeRole, Problem, Quorum, Span};
 
@@ -15,6 +16,13 @@ const DISK_MIN: ByteSize = ByteSize::gib_of(10);
 const CONTROL_PLANE_MEMORY_MIN: ByteSize = ByteSize::gib_of(2);
 const WORKER_MEMORY_MIN: ByteSize = ByteSize::gib_of(1);
 const CONTROL_PLANE_CORES_MIN: u32 = 2;
+
+/// How many addresses the load balancers of one home may take: those of a /24.
+const LOAD_BALANCERS_MAX: u128 = 256;
+
+/// The minors of Kubernetes 1 that Flux 2.9 is made for.
+const FLUX_WINDOW: RangeInclusive<u64> = 34..=36;
+
 /// A machine as far as its values could be read: `None` was reported.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -41,8 +49,8 @@ pub(crate) struct HostDraft {
     pub at: Option<Span>,
 }
 
-/// The network as far as it could be read. The outer `Option` of `vlan` and
-/// `vip` says whether they were declared.
+/// The network as far as it could be read. The outer `Option` of `vlan`, `vip` and
+/// `load_balancers` says whether they were declared.
 #[derive(Debug)]
 pub(crate) struct NetworkDraft {
     pub subnet: Option<IpNet>,
@@ -51,6 +59,7 @@ pub(crate) struct NetworkDraft {
     pub bridge: Option<String>,
     pub vlan: Option<Option<u16>>,
     pub vip: Option<Option<Placed<IpAddr>>>,
+    pub load_balancers: Option<Option<Placed<(IpAddr, IpAddr)>>>,
 }
 
 impl NetworkDraft {
@@ -67,6 +76,10 @@ impl NetworkDraft {
             },
             vip: match self.vip {
                 Some(vip) => Some(vip?.value),
+                None => None,
+            },
+            load_balancers: match self.load_balancers {
+                Some(range) => Some(range?.value),
                 None => None,
             },
         })
@@ -250,5 +263,96 @@ pub(crate) fn addresses(findings: &mut Findings, drafts: &[Draft], network: &Net
                 taken.insert(ip, (subject.to_owned(), at));
             }
         }
+    }
+}
+
+/// The load balancers' addresses are inside the subnet, few, and nobody's else.
+pub(crate) fn load_balancers(findings: &mut Findings, drafts: &[Draft], network: &NetworkDraft) {
+    let subject = "network.load_balancers";
+    let Some(range) = network.load_balancers.iter().flatten().next() else { return };
+    let ((first, last), at) = (range.value, range.at);
+    let mut refuse = |code: &'static str, message: String, hint: &str| {
+        findings.push(Problem::error(code, subject, message).hint(hint).at(at));
+    };
+    if let Some(subnet) = &network.subnet {
+        let outside = "use addresses of the subnet: they are announced on its segment";
+        if let Some(end) = [first, last].iter().find(|end| !subnet.contains(*end)) {
+            refuse("address-outside-subnet", format!("{end} is outside the subnet {subnet}"), outside);
+            return; // what it holds besides is no finding any more
+        }
+        let ends = subnet.prefix_len() < subnet.max_prefix_len() - 1;
+        let reserved = [
+            ("the address of the subnet itself", subnet.network(), true),
+            ("the subnet's broadcast address", subnet.broadcast(), first.is_ipv4()),
+        ];
+        for (whose, ip, counts) in reserved {
+            if ends && counts && first <= ip && ip <= last {
+                let message = format!("holds {ip}, {whose}");
+                refuse("address-reserved", message, "leave it out");
+            }
+        }
+    }
+    let size = number(last) - number(first);
+    if size >= LOAD_BALANCERS_MAX {
+        let message = format!("holds {} addresses, {LOAD_BALANCERS_MAX} are allowed", size.saturating_add(1));
+        refuse("range-too-large", message, "declare a smaller range: a home needs a handful");
+    }
+    let gateway = network.gateway.iter().map(|ip| (ip.value, "the gateway's".to_owned(), ip.at));
+    let vip = network.vip.iter().flatten().map(|ip| (ip.value, "the VIP's".to_owned(), ip.at));
+    let nodes = drafts.iter().filter_map(|draft| {
+        let address = draft.address.as_ref()?;
+        Some((address.value, format!("{}'s", draft.label), address.at))
+    });
+    let dns = network.dns.iter().flatten().map(|ip| (*ip, "a name server's".to_owned(), None));
+    let mut told = BTreeSet::new();
+    for (ip, whose, where_declared) in gateway.chain(vip).chain(nodes).chain(dns) {
+        if first <= ip && ip <= last && told.insert(ip) {
+            let message = format!("holds {ip}, which is {whose}{}", on_line(where_declared));
+            refuse("address-overlap", message, "use addresses that nothing else has");
+        }
+    }
+}
+
+/// An address as a number, to count with.
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)),
+        IpAddr::V6(ip) => u128::from(ip),
+    }
+}
+
+/// What is asked for that only a handover gives, each with its place.
+#[derive(Debug)]
+pub(crate) struct HandoverDraft {
+    pub gitops_at: Option<Span>,
+    pub probes_at: Option<Span>,
+    pub address_needed_at: Option<Span>,
+    pub kubernetes: Option<Placed<String>>,
+}
+
+/// What a handover will lack, as far as the declaration alone shows it.
+pub(crate) fn handover(findings: &mut Findings, draft: &HandoverDraft, network: &NetworkDraft) {
+    let mut warn = |code: &'static str, subject: &str, message: String, hint: &str, at: Option<Span>| {
+        findings.push(Problem::warning(code, subject, message).hint(hint).at(at));
+    };
+    let needed_at = draft.gitops_at.or(draft.address_needed_at);
+    if network.load_balancers.is_none() && needed_at.is_some() {
+        let message = "has no addresses, so a service of type LoadBalancer waits for its own for ever";
+        let hint = "declare free addresses of the subnet: `load_balancers: 192.168.1.240-192.168.1.247`";
+        warn("no-load-balancers", "network.load_balancers", message.to_owned(), hint, needed_at);
+    }
+    if draft.gitops_at.is_none() && draft.probes_at.is_some() {
+        let message = "are never asked, because nothing is handed over";
+        let hint = "declare `gitops`, which brings the applications, or remove the probes";
+        warn("probes-without-gitops", "probes", message.to_owned(), hint, draft.probes_at);
+    }
+    let Some(kubernetes) = draft.kubernetes.as_ref().filter(|_| draft.gitops_at.is_some()) else { return };
+    if let Some([major, minor, _]) = release_numbers(&kubernetes.value)
+        && (major != 1 || !FLUX_WINDOW.contains(&minor))
+    {
+        let (oldest, newest) = (FLUX_WINDOW.start(), FLUX_WINDOW.end());
+        let message = format!("Flux 2.9 is made for Kubernetes 1.{oldest} to 1.{newest}, not for {major}.{minor}");
+        let hint = "choose such a Kubernetes, or a Flux that is made for this one";
+        warn("flux-window", "cluster.kubernetes", message, hint, kubernetes.at);
     }
 }

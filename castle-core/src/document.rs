@@ -10,7 +10,16 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use crate::check::{self, Draft, HostDraft, NetworkDraft};
+mod gitops;
+mod keeping;
+mod probe;
+
+use gitops::GitOpsText;
+use keeping::{DatasetText, EscrowText, SecretsText};
+use probe::ProbeText;
+
+use crate::check::{self, Draft, HandoverDraft, HostDraft, NetworkDraft};
+use crate::handover::Escrow;
 use crate::patches::PatchesText;
 use crate::value::{self, Findings, Placed};
 use crate::yaml::{self, Quoting, place};
@@ -41,6 +50,11 @@ struct Document {
     control_planes: Option<Spanned<Vec<Spanned<MachineText>>>>,
     workers: Option<Vec<Spanned<MachineText>>>,
     patches: Option<PatchesText>,
+    secrets: Option<SecretsText>,
+    gitops: Option<Spanned<GitOpsText>>,
+    escrow: Option<EscrowText>,
+    datasets: Option<Vec<Spanned<DatasetText>>>,
+    probes: Option<Vec<Spanned<ProbeText>>>,
     limits: Option<LimitsText>,
     deadlines: Option<DeadlinesText>,
 }
@@ -70,6 +84,7 @@ struct NetworkText {
     bridge: Spanned<String>,
     vlan: Option<Spanned<i64>>,
     vip: Option<Spanned<String>>,
+    load_balancers: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +134,8 @@ struct DeadlinesText {
     api: Option<Spanned<String>>,
     nodes: Option<Spanned<String>>,
     destroy: Option<Spanned<String>>,
+    handover: Option<Spanned<String>>,
+    apps: Option<Spanned<String>>,
 }
 
 /// What a machine takes from `defaults`, read once, so that a wrong default is
@@ -157,8 +174,9 @@ impl Project {
 
 /// `None` only after an error was found.
 fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) -> Option<Project> {
-    value::word(findings, "apiVersion", &document.api_version, "document version", &[API_VERSION]);
-    value::word(findings, "platform", &document.platform, "platform", &["proxmox"]);
+    let version = ("api-version", "apiVersion", "document version");
+    value::word(findings, version, &document.api_version, &[(API_VERSION, ())]);
+    value::word(findings, ("unknown-platform", "platform", "platform"), &document.platform, &[("proxmox", ())]);
     let name = value::name(findings, "project", &document.project);
     let cluster = cluster(findings, &document.cluster);
     let image_at = place(document.image.referenced);
@@ -167,6 +185,19 @@ fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) ->
     let hosts = hosts(findings, &document.hosts);
     let limits = limits(findings, document.limits);
     let deadlines = deadlines(findings, document.deadlines);
+    let secrets = document.secrets.map(|text| keeping::secrets(findings, text));
+    let gitops_at = document.gitops.as_ref().and_then(|text| place(text.referenced));
+    let (gitops, git_credentials) = match document.gitops {
+        Some(text) => {
+            let (spec, credentials) = text.value.read(findings);
+            (Some(spec), credentials)
+        }
+        None => (None, None),
+    };
+    let escrow = document.escrow.map_or(Some(Escrow::default()), |text| keeping::escrow(findings, text, name.as_ref()));
+    let datasets = keeping::datasets(findings, &document.datasets.unwrap_or_default());
+    let probes_at = document.probes.iter().flatten().next().and_then(|probe| place(probe.referenced));
+    let (probes, address_needed_at) = probe::probes(findings, document.probes.unwrap_or_default());
 
     let defaults = Defaults::read(findings, document.defaults.unwrap_or_default());
     let control_planes_at = document.control_planes.as_ref().and_then(|list| place(list.referenced));
@@ -186,6 +217,10 @@ fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) ->
     check::sizes(findings, &drafts);
     check::capacity(findings, &drafts, &hosts);
     check::addresses(findings, &drafts, &network);
+    check::load_balancers(findings, &drafts, &network);
+    let kubernetes =
+        cluster.as_ref().map(|cluster| Placed::of(&document.cluster.kubernetes, cluster.kubernetes.clone()));
+    check::handover(findings, &HandoverDraft { gitops_at, probes_at, address_needed_at, kubernetes }, &network);
 
     let (cluster, image) = (cluster?, image?);
     let image_file = match naming(&cluster, &image) {
@@ -213,6 +248,12 @@ fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) ->
         network,
         hosts,
         machines,
+        secrets: secrets.map_or(Some(None), |read| read.map(Some))?,
+        gitops: gitops.map_or(Some(None), |read| read.map(Some))?,
+        git_credentials,
+        escrow: escrow?,
+        datasets: datasets?,
+        probes: probes?,
         patches: Patches::default(), // cut out of the text, see `Project::parse`
         limits: limits?,
         deadlines: deadlines?,
@@ -248,6 +289,10 @@ fn network(findings: &mut Findings, text: &NetworkText) -> NetworkDraft {
         bridge: value::bridge(findings, &text.bridge),
         vlan: text.vlan.as_ref().map(|tag| value::vlan(findings, tag)),
         vip: text.vip.as_ref().map(|vip| value::address(findings, "network.vip", vip)),
+        load_balancers: text
+            .load_balancers
+            .as_ref()
+            .map(|range| value::range(findings, "network.load_balancers", range)),
     }
 }
 
@@ -292,7 +337,18 @@ fn deadlines(findings: &mut Findings, text: Option<DeadlinesText>) -> Option<Dea
     let api = read("api", &text.api, default.api);
     let nodes = read("nodes", &text.nodes, default.nodes);
     let destroy = read("destroy", &text.destroy, default.destroy);
-    Some(Deadlines { import: import?, start: start?, boot: boot?, api: api?, nodes: nodes?, destroy: destroy? })
+    let handover = read("handover", &text.handover, default.handover);
+    let apps = read("apps", &text.apps, default.apps);
+    Some(Deadlines {
+        import: import?,
+        start: start?,
+        boot: boot?,
+        api: api?,
+        nodes: nodes?,
+        destroy: destroy?,
+        handover: handover?,
+        apps: apps?,
+    })
 }
 
 impl Defaults {

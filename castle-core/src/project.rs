@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{ByteSize, MachineSpec, Name, NodeRole, Problem, Span};
+use crate::handover::{APPS_DEADLINE, Dataset, Escrow, HANDOVER_DEADLINE, HandoverSpec, Probe};
+use crate::{ByteSize, MachineSpec, Name, NodeRole, Problem, SecretKey, Span};
 
 /// A cluster as declared. Made by [`Project::parse`]; every field is checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,20 @@ pub struct Project {
     pub machines: Vec<MachineSpec>,
     /// What is laid over the nodes' configurations.
     pub patches: Patches,
+    /// Where the secrets shall be kept; the option document may say otherwise, see
+    /// [`crate::Options::parse_for`].
+    pub secrets: Option<SecretsPlace>,
+    /// What is handed over to Flux. `None`: the cluster stays without it.
+    pub gitops: Option<HandoverSpec>,
+    /// The secret that holds the token of the GitOps repository; the option document
+    /// may give the token itself, see [`crate::Options::complete_git`].
+    pub git_credentials: Option<SecretKey>,
+    /// Where an administrator's credentials are put for others to find.
+    pub escrow: Escrow,
+    /// Data that must be proved safe before the cluster is destroyed.
+    pub datasets: Vec<Dataset>,
+    /// What shows that the applications serve.
+    pub probes: Vec<Probe>,
     /// How much may happen at once.
     pub limits: Limits,
     /// How long each phase may take.
@@ -75,6 +91,8 @@ pub struct Network {
     pub vlan: Option<u16>,
     /// The address of the Kubernetes API that moves between control planes.
     pub vip: Option<IpAddr>,
+    /// The first and the last address that the cluster's load balancers may take.
+    pub load_balancers: Option<(IpAddr, IpAddr)>,
 }
 
 /// Changes to the machine configurations that castle writes, in the operating
@@ -88,6 +106,32 @@ pub struct Patches {
     pub control_planes: Vec<String>,
     /// For workers, after those for every node.
     pub workers: Vec<String>,
+}
+
+/// Where the secrets shall be kept: a wish, without the access that it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretsPlace {
+    /// Files below a folder, relative to that of `castle.yaml`.
+    Files(PathBuf),
+    /// A folder of an Infisical project.
+    Infisical {
+        /// `https://eu.infisical.com`, without a path.
+        url: String,
+        /// The project's slug.
+        project: String,
+        /// The environment's slug: `prod`.
+        environment: String,
+        /// The folder: `/ephemeral-castle/blue/proxmox`.
+        path: String,
+    },
+    /// Files that SOPS has encrypted, below a folder, relative to that of
+    /// `castle.yaml`; read only.
+    Sops(PathBuf),
+    /// Variables of the environment with this prefix; read only.
+    Environment {
+        /// `CASTLE_SECRET_`.
+        prefix: String,
+    },
 }
 
 /// What may be taken from a host.
@@ -129,6 +173,10 @@ pub struct Deadlines {
     pub nodes: Duration,
     /// The removal of one machine.
     pub destroy: Duration,
+    /// From the planted seed to a cluster that is handed over.
+    pub handover: Duration,
+    /// From the handover to applications that serve.
+    pub apps: Duration,
 }
 
 impl Default for Deadlines {
@@ -140,6 +188,8 @@ impl Default for Deadlines {
             api: Duration::from_secs(15 * 60),
             nodes: Duration::from_secs(15 * 60),
             destroy: Duration::from_secs(5 * 60),
+            handover: HANDOVER_DEADLINE,
+            apps: APPS_DEADLINE,
         }
     }
 }

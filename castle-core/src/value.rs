@@ -1,4 +1,4 @@
-//! What each value of a `castle.yaml` may be, and the findings about those that are not.
+//! What each value of a document may be, and the findings about those that are not.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_saphyr::Spanned;
+
+pub(crate) mod locator;
 
 use crate::yaml::{nearest, place};
 use crate::{ByteSize, Error, MachineId, Name, Problem, Span};
@@ -30,21 +32,29 @@ impl<T> Placed<T> {
     }
 }
 
+/// How many findings are told one by one. Whoever has more mends these first.
+const FINDINGS_MAX: usize = 500;
+
 /// Everything that was found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Findings(Vec<Problem>);
+pub(crate) struct Findings {
+    told: Vec<Problem>,
+    further_errors: usize,
+}
 
 impl Findings {
     /// Adds a finding. The same finding at the same place (a default that is
     /// wrong for several machines) is one finding with several subjects.
     pub fn push(&mut self, problem: Problem) {
-        let twin = self.0.iter_mut().find(|other| {
+        let is_full = self.told.len() >= FINDINGS_MAX;
+        let twin = self.told.iter_mut().find(|other| {
             other.span.is_some()
                 && (other.span, other.code, &other.message) == (problem.span, problem.code, &problem.message)
         });
         match twin {
             Some(twin) => twin.subject = format!("{}, {}", twin.subject, problem.subject),
-            None => self.0.push(problem),
+            None if !is_full => self.told.push(problem),
+            None => self.further_errors += usize::from(problem.is_error()),
         }
     }
 
@@ -59,8 +69,13 @@ impl Findings {
 
     /// Errors and warnings, each in the order of the document.
     pub fn into_sorted(mut self) -> (Vec<Problem>, Vec<Problem>) {
-        self.0.sort_by_key(|problem| problem.span);
-        self.0.into_iter().partition(Problem::is_error)
+        self.told.sort_by_key(|problem| problem.span);
+        let (mut errors, warnings): (Vec<Problem>, Vec<Problem>) = self.told.into_iter().partition(Problem::is_error);
+        if self.further_errors > 0 {
+            let message = format!("has {} more of them", self.further_errors);
+            errors.push(Problem::error("further-findings", "the document", message).hint("mend those above first"));
+        }
+        (errors, warnings)
     }
 }
 
@@ -116,22 +131,47 @@ pub(crate) fn size(findings: &mut Findings, subject: &str, text: &Spanned<String
     Some(Placed { value: size, at })
 }
 
-/// One of a few known words.
-pub(crate) fn word(findings: &mut Findings, subject: &str, text: &Spanned<String>, what: &str, known: &[&str]) {
-    if known.contains(&text.value.as_str()) {
-        return;
+/// One of a few known words, and what it stands for.
+pub(crate) fn word<T: Copy>(
+    findings: &mut Findings,
+    (code, subject, what): (&'static str, &str, &str),
+    text: &Spanned<String>,
+    known: &[(&str, T)],
+) -> Option<T> {
+    let found = known.iter().find(|(word, _)| *word == text.value).map(|(_, meaning)| *meaning);
+    if found.is_none() {
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        let message = format!("{what} `{}` is not known", shown(&text.value));
+        let hint = match nearest(&text.value, &words) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("use `{}`", words.join("` or `")),
+        };
+        findings.push(Problem::error(code, subject, message).hint(hint).at(place(text.referenced)));
     }
-    let code = if subject == "platform" { "unknown-platform" } else { "api-version" };
-    let message = format!("{what} `{}` is not known", shown(&text.value));
-    let hint = match nearest(&text.value, known) {
-        Some(word) => format!("did you mean `{word}`?"),
-        None => format!("use `{}`", known.join("` or `")),
+    found
+}
+
+/// The one of several keys that is declared.
+pub(crate) fn one_of<T, const N: usize>(
+    findings: &mut Findings,
+    code: &'static str,
+    subject: &str,
+    choices: [(&'static str, Option<T>); N],
+    at: Option<Span>,
+) -> Option<(&'static str, T)> {
+    let names = choices.each_ref().map(|(name, _)| format!("`{name}`")).join(", ");
+    let mut declared = choices.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let complaint = match (declared.next(), declared.next()) {
+        (Some(one), None) => return Some(one),
+        (None, _) => format!("has none of {names}"),
+        _ => format!("has more than one of {names}"),
     };
-    findings.push(Problem::error(code, subject, message).hint(hint).at(place(text.referenced)));
+    findings.push(Problem::error(code, subject, complaint).hint("declare one of them").at(at));
+    None
 }
 
 /// Major, minor and patch of `v1.13.9` or `v1.14.0-rc.1`.
-fn release_numbers(text: &str) -> Option<[u64; 3]> {
+pub(crate) fn release_numbers(text: &str) -> Option<[u64; 3]> {
     let (numbers, suffix) = match text.strip_prefix('v')?.split_once('-') {
         Some((numbers, suffix)) => (numbers, Some(suffix)),
         None => (text.strip_prefix('v')?, None),
@@ -203,7 +243,7 @@ pub(crate) fn extensions(findings: &mut Findings, texts: &[Spanned<String>]) -> 
 
 // What the hypervisor's own grammar allows, narrowed: these words end up in
 // lists of `key=value`, where a comma would add a setting.
-fn plain(text: &str, more: &str, max: usize) -> bool {
+pub(crate) fn plain(text: &str, more: &str, max: usize) -> bool {
     text.len() <= max
         && text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
@@ -265,6 +305,15 @@ pub(crate) fn machine_id(findings: &mut Findings, subject: &str, id: &Spanned<i6
     MachineId::try_from(number).ok().map(|value| Placed::of(id, value))
 }
 
+pub(crate) fn port(findings: &mut Findings, subject: &str, port: &Spanned<i64>) -> Option<u16> {
+    number(findings, ("invalid-port", subject, "a port from 1 to 65535"), port, |port| *port > 0)
+}
+
+pub(crate) fn status(findings: &mut Findings, subject: &str, status: &Spanned<i64>) -> Option<u16> {
+    let wanted = "an HTTP status from 200 to 599";
+    number(findings, ("invalid-status", subject, wanted), status, |status| (200..=599).contains(status))
+}
+
 /// `90s`, `5m` or `1h`.
 pub(crate) fn deadline(findings: &mut Findings, subject: &str, text: &Spanned<String>) -> Option<Duration> {
     matching(findings, ("invalid-duration", subject, "a time from `1s` to `24h` such as `90s` or `5m`"), text, |text| {
@@ -307,6 +356,34 @@ pub(crate) fn subnet(findings: &mut Findings, text: &Spanned<String>) -> Option<
         findings.push(Problem::error("invalid-address", subject, message).hint(hint).at(place(text.referenced)));
     }
     Some(net.trunc())
+}
+
+/// The addresses `first-last`, or those of `192.168.1.240/29`, both ends included.
+pub(crate) fn range(
+    findings: &mut Findings,
+    subject: &str,
+    text: &Spanned<String>,
+) -> Option<Placed<(IpAddr, IpAddr)>> {
+    let wanted = "a range such as `192.168.1.240-192.168.1.247` or `192.168.1.240/29`";
+    let (first, last) = matching(findings, ("invalid-range", subject, wanted), text, |text| {
+        let ends = match text.split_once('-') {
+            Some((first, last)) => (first.trim().parse().ok()?, last.trim().parse().ok()?),
+            None => {
+                let net: IpNet = text.parse().ok().filter(|net: &IpNet| net.addr() == net.network())?;
+                (net.network(), net.broadcast())
+            }
+        };
+        let (first, last): (IpAddr, IpAddr) = ends;
+        (first.is_ipv4() == last.is_ipv4()).then_some(ends)
+    })?;
+    let at = place(text.referenced);
+    if first > last {
+        let message = format!("the range ends before it begins: {first} is behind {last}");
+        let hint = format!("write `{last}-{first}`");
+        findings.push(Problem::error("invalid-range", subject, message).hint(hint).at(at));
+        return None;
+    }
+    Some(Placed { value: (first, last), at })
 }
 
 /// ` (line 7)`, to say where the other one is.

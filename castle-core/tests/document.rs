@@ -61,7 +61,7 @@ const REFUSALS: &[Refusal] = &[
     (
         "a key of nobody's",
         &[("hosts:", "colour: blue\nhosts:")],
-        "11:1 unknown-key castle.yaml: unknown key `colour` => known here: apiVersion, project, platform, cluster, image, network, hosts, defaults, control_planes, workers, patches, limits, deadlines\n",
+        "11:1 unknown-key castle.yaml: unknown key `colour` => known here: apiVersion, project, platform, cluster, image, network, hosts, defaults, control_planes, workers, patches, secrets, gitops, escrow, datasets, probes, limits, deadlines\n",
     ),
     (
         "a slip in a machine's key",

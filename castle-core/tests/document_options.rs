@@ -1,10 +1,12 @@
 //! What the option document accepts, what it says about what it refuses, and that it never tells a secret.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use castle_core::clock::Pace;
-use castle_core::options::{DialMap, MaintenanceAccess, ProxmoxAccess, SecretsAccess, Trust};
+use castle_core::options::{
+    DialMap, GitAccess, InfisicalAccess, MachineIdentity, MaintenanceAccess, ProxmoxAccess, SecretsAccess, Trust,
+};
 use castle_core::{Options, Problem, Secret, Sources};
 
 const TOKEN: &str = "castle@pve!main=5d0b2c1e-7a34-4c7e-9d3f-0a1b2c3d4e5f";
@@ -25,12 +27,20 @@ impl Sources for Desk {
         match path.to_str() {
             Some("/house/token") => Ok(format!("{TOKEN}\n")),
             Some("/etc/pve-root-ca.pem") => Ok(PEM.to_owned()),
+            Some("/house/word") => Ok("odd #word\n".to_owned()),
+            Some("/house/id") => Ok("id".to_owned()),
+            Some("/house/nothing") => Ok(" \n".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        (name == "CASTLE_TOKEN").then(|| TOKEN.to_owned())
+        match name {
+            "CASTLE_TOKEN" => Some(TOKEN.to_owned()),
+            "CASTLE_WORD" => Some("odd #word".to_owned()),
+            "CASTLE_ID" => Some("id".to_owned()),
+            _ => None,
+        }
     }
 }
 
@@ -59,7 +69,8 @@ fn files_and_variables_are_read_through_the_sources() {
         let access = options.proxmox.expect("declared");
         assert_eq!((access.url.as_str(), access.token.expose().as_str()), ("https://192.168.1.10:8006", TOKEN));
         assert_eq!(access.trust, Trust::Authorities(PEM.to_owned()));
-        assert_eq!(options.secrets, SecretsAccess::Files(PathBuf::from("/house/secrets")));
+        assert!(matches!(options.secrets, SecretsAccess::Files(folder) if folder == Path::new("/house/secrets")));
+        assert!(options.git.is_none() && options.identity.is_none());
         assert_eq!(
             (options.dial, options.source, options.pace, options.lab),
             (DialMap::direct(), None, Pace::Real, false)
@@ -68,45 +79,101 @@ fn files_and_variables_are_read_through_the_sources() {
 }
 
 #[test]
-fn what_is_rendered_reads_back() {
-    let dial = [("192.168.1.10:8006".parse().expect("good"), "127.0.0.1:4000".parse().expect("good"))];
-    let access = |trust| ProxmoxAccess { url: "https://pve:8006".into(), token: Secret::new(TOKEN.into()), trust };
-    let lab = Options {
-        proxmox: Some(access(Trust::Authorities(PEM.to_owned()))),
-        maintenance: MaintenanceAccess { pins: [("blue-cp-01".to_owned(), [7; 32])].into(), trust_on_first_use: true },
-        secrets: SecretsAccess::Memory,
-        dial: DialMap::exclusive(dial),
-        source: Some("127.42.0.1".parse().expect("good")),
-        pace: Pace::Scaled(60.0),
-        lab: true,
+fn every_secret_may_be_given_here_in_a_file_or_in_a_variable() {
+    let ways = [
+        "password: 'odd #word'\nidentity: {client_id: id, client_secret: 'odd #word'}",
+        "password_file: word\nidentity: {client_id_file: id, client_secret_file: word}",
+        "password_env: CASTLE_WORD\nidentity: {client_id_env: CASTLE_ID, client_secret_env: CASTLE_WORD}",
+    ];
+    for way in ways {
+        let options = read(&format!("{GOOD}git:\n  {way}\n")).unwrap_or_else(|problems| panic!("{way}: {problems:?}"));
+        let git = options.git.expect("declared");
+        assert_eq!(
+            (git.username.as_str(), git.password.expose().as_str(), git.trust),
+            ("git", "odd #word", None),
+            "{way}"
+        );
+        let identity = options.identity.expect("declared");
+        assert_eq!(
+            (identity.client_id.expose().as_str(), identity.client_secret.expose().as_str()),
+            ("id", "odd #word")
+        );
+    }
+}
+
+/// Everything that options hold, secrets included.
+fn shown(options: &Options) -> String {
+    let git = options.git.as_ref().map(|git| (&git.username, git.password.expose(), &git.trust));
+    let identity =
+        options.identity.as_ref().map(|identity| (identity.client_id.expose(), identity.client_secret.expose()));
+    let proxmox = options.proxmox.as_ref().map(|access| access.token.expose());
+    let vault = match &options.secrets {
+        SecretsAccess::Infisical(access) => Some(access.client_secret.expose()),
+        _ => None,
     };
+    format!("{options:?} {git:?} {identity:?} {proxmox:?} {vault:?}")
+}
+
+#[test]
+fn what_is_rendered_reads_back() {
+    let access = |trust| ProxmoxAccess { url: "https://pve:8006".into(), token: Secret::new(TOKEN.into()), trust };
+    let odd = || Secret::new(String::from(" 'odd': \"#word\" {x} \\n "));
     let house = Options {
         proxmox: Some(access(Trust::Fingerprints(vec![[0xAB; 32], [1; 32]]))),
         maintenance: MaintenanceAccess::default(),
         secrets: SecretsAccess::Files("/var/lib/castle: a # strange folder".into()),
+        git: None,
+        identity: None,
         dial: DialMap::direct(),
         source: None,
         pace: Pace::Real,
         lab: false,
     };
-    let nothing = Options { proxmox: None, dial: DialMap::exclusive([]), ..house.clone() };
-    for options in [lab, house, nothing] {
+    let dial = [("192.168.1.10:8006".parse().expect("good"), "127.0.0.1:4000".parse().expect("good"))];
+    let names = [(("git.castle.internal".to_owned(), 443), "127.0.0.1:4001".parse().expect("good"))];
+    let lab = Options {
+        proxmox: Some(access(Trust::Authorities(PEM.to_owned()))),
+        maintenance: MaintenanceAccess { pins: [("blue-cp-01".to_owned(), [7; 32])].into(), trust_on_first_use: true },
+        secrets: SecretsAccess::Memory,
+        git: Some(GitAccess {
+            username: "lab user".into(),
+            password: odd(),
+            trust: Some(Trust::Authorities(PEM.to_owned())),
+        }),
+        identity: Some(MachineIdentity { client_id: odd(), client_secret: Secret::new("012".into()) }),
+        dial: DialMap::exclusive(dial).with_names(names.clone()),
+        source: Some("127.42.0.1".parse().expect("good")),
+        pace: Pace::Scaled(60.0),
+        lab: true,
+    };
+    let vault = |trust| {
+        SecretsAccess::Infisical(Box::new(InfisicalAccess {
+            url: "https://eu.infisical.com".into(),
+            project: "castle".into(),
+            environment: "prod".into(),
+            path: "/".into(),
+            client_id: "5d0b".into(),
+            client_secret: odd(),
+            trust,
+        }))
+    };
+    let others = [
+        Options { proxmox: None, dial: DialMap::exclusive([]), ..house.clone() },
+        Options { dial: DialMap::direct().with_names(names), ..house.clone() },
+        Options { secrets: vault(None), ..house.clone() },
+        Options { secrets: vault(Some(Trust::Fingerprints(vec![[9; 32]]))), ..house.clone() },
+        Options { secrets: vault(Some(Trust::Authorities(PEM.into()))), ..house.clone() },
+        Options { secrets: SecretsAccess::Environment { prefix: "CASTLE_".into() }, ..house.clone() },
+        Options {
+            secrets: SecretsAccess::Sops { folder: "/house/sealed".into(), key: "/etc/age keys".into() },
+            git: Some(GitAccess { username: "git".into(), password: odd(), trust: None }),
+            ..house.clone()
+        },
+    ];
+    for options in others.into_iter().chain([lab, house]) {
         let text = options.render();
-        let again = read(text.expose()).unwrap_or_else(|problems| panic!("{problems:?}"));
-        let parts = |options: &Options| {
-            let access = options.proxmox.clone();
-            let access = access.map(|access| (access.url, access.token.expose().clone(), access.trust));
-            (
-                access,
-                options.maintenance.clone(),
-                options.secrets.clone(),
-                options.dial.clone(),
-                options.source,
-                options.pace,
-                options.lab,
-            )
-        };
-        assert_eq!(parts(&again), parts(&options));
+        let again = read(text.expose()).unwrap_or_else(|problems| panic!("{problems:?}\n{}", text.expose()));
+        assert_eq!(shown(&again), shown(&options));
         assert_eq!(again.render().expose(), text.expose());
     }
 }
@@ -149,8 +216,8 @@ fn every_refusal_names_the_key_and_the_way_out() {
         (format!("{GOOD}pace: 60x\n"), "6:7 pace: only a lab can be faster than the clock => remove it, or say `lab: true`\n".into()),
         (format!("{GOOD}pace: hunter2\nsource: hunter2\n"),
          "6:7 pace: is not a pace => use `virtual`, `real` or a factor such as `60x`\n7:9 source: is not an IP address\n".into()),
-        (format!("{GOOD}dial: [{{from: 'pve:8006', to: 127.0.0.1}}]\n"),
-         "6:15 dial.from: is not an address with a port\n6:31 dial.to: is not an address with a port\n".into()),
+        (format!("{GOOD}dial: [{{from: 'pve_1:8006', to: 127.0.0.1}}]\n"),
+         "6:15 dial.from: is neither an address nor a name with a port => write `192.168.1.10:8006` or `git.example.net:443`\n6:33 dial.to: is not an address with a port\n".into()),
         (format!("{GOOD}dial: [{{from: 1.1.1.1:1, to: 1.1.1.1:2}}, {{from: 1.1.1.1:1, to: 1.1.1.1:3}}]\n"),
          "6:49 dial.from: is mapped twice => keep one of the entries\n".into()),
     ];

@@ -54,6 +54,8 @@ impl Stand {
             proxmox: None,
             maintenance: castle_core::options::MaintenanceAccess::default(),
             secrets: SecretsAccess::Memory,
+            git: None,
+            identity: None,
             dial: DialMap::exclusive([(declared, self.fake.at)]),
             source: None,
             pace: Pace::Virtual,

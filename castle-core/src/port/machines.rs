@@ -36,6 +36,7 @@ pub struct Removal {
 /// | `destroy` removes a machine that is proved ours and nothing else | `destroy_leaves_no_trace` |
 /// | `destroy` of an absent machine succeeds | `destroy_twice_is_fine` |
 /// | `destroy` of anything not proved ours fails with `ForeignOwner` and leaves it alone | `a_stranger_survives` |
+/// | `destroy` of a machine that its owner spares fails with `Conflict` and leaves it alone | `a_younger_life_survives` |
 /// | an answer that is partial, empty or refused never means "absent" | `silence_is_not_absence` |
 ///
 /// All methods may be cancelled by dropping them; the next look then finds the
@@ -88,6 +89,12 @@ pub trait MachineProvider: Send + Sync + fmt::Debug {
     async fn power(&self, cx: &Context, owner: &Owner, spec: &MachineSpec, power: Power) -> Result<()>;
 
     /// Removes a machine of ours, with its own disks, after proving that it is
-    /// still ours at each irreversible request, and confirms the absence.
+    /// still ours, and not spared ([`Owner::may_remove`]), at each irreversible
+    /// request, and confirms the absence.
+    ///
+    /// # Errors
+    ///
+    /// `ForeignOwner` if it is not proved ours; `Conflict` if the owner spares its
+    /// life, which begins again for nobody: the machine was born since.
     async fn destroy(&self, cx: &Context, owner: &Owner, spec: &MachineSpec) -> Result<Removal>;
 }

@@ -1,5 +1,6 @@
 //! The ports: what castle asks of a backend, and the rules it relies on.
 
+pub mod gitops;
 pub mod identity;
 pub mod kubernetes;
 pub mod machines;

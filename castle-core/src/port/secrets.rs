@@ -4,12 +4,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::{Error, ErrorKind, Meter, Result, SecretBytes};
 
-/// The path of a secret: segments of `a-z`, `0-9`, `-`, `_` and `.` joined by `/`,
+/// The path of a secret: segments of `a-z`, `A-Z`, `0-9`, `-`, `_` and `.` joined by `/`,
 /// for example `talos/1/began`. A segment does not begin with a `.`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct SecretKey(String);
 
 impl SecretKey {
@@ -45,13 +46,13 @@ impl FromStr for SecretKey {
         let segment_is_good = |segment: &str| {
             !segment.is_empty()
                 && !segment.starts_with('.')
-                && segment.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'))
+                && segment.bytes().all(|b| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.'))
         };
         if text.len() <= 200 && text.split('/').all(segment_is_good) {
             Ok(Self(text.to_owned()))
         } else {
             Err(Error::new(ErrorKind::InvalidSpec, format!("`{text}` is not a secret's path"))
-                .hint("use segments of a-z, 0-9, `-`, `_` and `.`, joined by `/`"))
+                .hint("use segments of a-z, A-Z, 0-9, `-`, `_` and `.`, joined by `/`"))
         }
     }
 }
