@@ -1,6 +1,5 @@
 //! The castle: a declaration, its backends, and the verbs.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,14 +9,15 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::life::Vault;
-use crate::observation::{ApiView, Observation, Part};
-use crate::plan::{Goal, LostLife, Plan};
+use crate::look::{Aim, Look};
+use crate::observation::{Observation, Part};
+use crate::plan::{Decisions, Goal, LostLife, Plan, unseen};
 use crate::port::identity::Identity;
 use crate::report::Report;
-use crate::work::{Backends, LivedLife, Site};
+use crate::work::Backends;
 use crate::{
-    Context, Env, Error, ErrorKind, EventLog, Kubernetes, MachineProvider, Milestone, NodeOs, NodeState, Owner, Power,
-    Problem, Project, RequestCounts, Result, SecretStore, Slot, Waiver,
+    Context, Env, Error, ErrorKind, EventLog, GitOps, Kubernetes, MachineProvider, Milestone, Name, NodeOs, Problem,
+    Project, RequestCounts, Result, SecretStore, Waiver,
 };
 
 /// One declared cluster and the backends it lives on.
@@ -62,6 +62,7 @@ pub struct CastleBuilder {
     identity: Option<Arc<dyn Identity>>,
     node_os: Option<Arc<dyn NodeOs>>,
     kubernetes: Option<Arc<dyn Kubernetes>>,
+    gitops: Option<Arc<dyn GitOps>>,
     env: Option<Env>,
     waivers: Vec<Waiver>,
 }
@@ -103,6 +104,13 @@ impl CastleBuilder {
         self
     }
 
+    /// Who takes the cluster over. Without it castle goes no further than the nodes.
+    #[must_use]
+    pub fn gitops(mut self, gitops: Arc<dyn GitOps>) -> Self {
+        self.gitops = Some(gitops);
+        self
+    }
+
     /// Time and chance; real ones if not given.
     #[must_use]
     pub fn env(mut self, env: Env) -> Self {
@@ -139,7 +147,8 @@ impl CastleBuilder {
         }
         let vault = Vault::new(secrets, self.project.project.clone(), self.project.cluster.name.clone());
         let env = self.env.unwrap_or_else(Env::real);
-        let backends = Backends { machines, vault, identity, node_os: self.node_os, kubernetes: self.kubernetes };
+        let Self { node_os, kubernetes, gitops, .. } = self;
+        let backends = Backends { machines, vault, identity, node_os, kubernetes, gitops };
         Ok(Castle { project: Arc::new(self.project), backends, env, waivers: self.waivers })
     }
 }
@@ -151,8 +160,33 @@ pub struct RunOptions {
     pub until: Option<Milestone>,
     /// What to do about a life that lost its machines without a tombstone.
     pub lost_life: LostLife,
+    /// The life that a rebirth is to replace: see [`Decisions::replaces`].
+    pub replaces: Option<u32>,
+    /// Whether a rebirth ends even a life that another one began and did not finish.
+    pub abandon: bool,
+    /// The cluster whose declared datasets may be lost: its name, typed.
+    pub waive_data: Option<Name>,
     /// Stops the run after the current request.
     pub cancel: CancellationToken,
+}
+
+impl RunOptions {
+    /// What was decided by the caller.
+    #[must_use]
+    pub fn decisions(&self) -> Decisions {
+        Decisions {
+            lost_life: self.lost_life,
+            replaces: self.replaces,
+            abandon: self.abandon,
+            waive_data: self.waive_data.clone(),
+        }
+    }
+}
+
+impl From<&RunOptions> for Decisions {
+    fn from(options: &RunOptions) -> Self {
+        options.decisions()
+    }
 }
 
 impl Castle {
@@ -166,6 +200,7 @@ impl Castle {
             identity: None,
             node_os: None,
             kubernetes: None,
+            gitops: None,
             env: None,
             waivers: Vec::new(),
         }
@@ -185,6 +220,10 @@ impl Castle {
         &self.backends
     }
 
+    pub(crate) fn waivers(&self) -> &[Waiver] {
+        &self.waivers
+    }
+
     /// Time and chance.
     #[must_use]
     pub fn env(&self) -> &Env {
@@ -195,96 +234,22 @@ impl Castle {
     /// not answer is unknown, and hinders no other. Up to
     /// [`Milestone::MachinesRunning`] no node is asked.
     pub async fn observe(&self, cx: &Context, until: Milestone) -> Observation {
-        self.look(cx, until).await.observation
+        let decisions = Decisions::default();
+        self.look(cx, Aim { goal: Goal::Create, decisions: &decisions, until }).await.observation
     }
 
-    /// The furthest that the given backends allow.
+    /// The furthest that the declaration asks for and the given backends allow.
     #[must_use]
     pub fn furthest(&self) -> Milestone {
-        match (&self.backends.node_os, &self.backends.kubernetes) {
-            (Some(_), Some(_)) => Milestone::NodesReady,
-            _ => Milestone::MachinesRunning,
+        let Backends { node_os, kubernetes, gitops, .. } = &self.backends;
+        if node_os.is_none() || kubernetes.is_none() {
+            return Milestone::MachinesRunning;
         }
-    }
-
-    pub(crate) async fn look(&self, cx: &Context, until: Milestone) -> Look {
-        let mut silent = None;
-        let (key, lives) = futures::join!(self.backends.vault.project_key(), self.backends.vault.lives());
-        let (key, has_key) = match key {
-            Ok(key) => (key.clone(), Part::Known(key.is_some())),
-            Err(error) => (None, Part::Unknown(error.chain())),
-        };
-        let reserved = self.project.machines.iter().map(|spec| spec.id);
-        let owner = Owner::new(self.project.project.clone(), self.project.cluster.name.clone(), key, reserved)
-            .with_waivers(self.waivers.iter().cloned());
-        let machines = match self.backends.machines.list(cx, &owner, &self.project.machines).await {
-            Ok(inventory) => Part::Known(inventory),
-            Err(error) => {
-                let why = error.chain();
-                silent = Some(error);
-                Part::Unknown(why)
-            }
-        };
-        let lives = match lives {
-            Ok(lives) => Part::Known(lives),
-            Err(error) => {
-                let why = error.chain();
-                silent = silent.or(Some(error));
-                Part::Unknown(why)
-            }
-        };
-        let mut observation = Observation { owner, machines, lives, has_key, nodes: BTreeMap::new(), api: None };
-        let life = if until > Milestone::MachinesRunning { self.lived_life(&observation).await } else { None };
-        if let Some(life) = &life {
-            self.look_at_nodes(cx, life, &mut observation).await;
+        match (gitops, &self.project.gitops) {
+            (Some(_), Some(_)) if self.project.probes.is_empty() => Milestone::HandoverReady,
+            (Some(_), Some(_)) => Milestone::AppsReady,
+            _ => Milestone::NodesReady,
         }
-        Look { observation, life, silent }
-    }
-
-    /// The secrets of the life that goes on, if one does and the store gives them.
-    async fn lived_life(&self, observation: &Observation) -> Option<LivedLife> {
-        let (number, facts) = observation.lives.known()?.current().filter(|(_, life)| life.committed)?;
-        let bundle = self.backends.vault.bundle(number).await.ok().flatten()?;
-        let cluster_id = self.backends.identity.cluster_id(&bundle).ok()?;
-        Some(LivedLife { number, cluster_id, bundle, born: facts.born })
-    }
-
-    async fn look_at_nodes(&self, cx: &Context, life: &LivedLife, observation: &mut Observation) {
-        let (Some(os), Part::Known(inventory)) = (&self.backends.node_os, &observation.machines) else { return };
-        let site =
-            Site::new(self.project.clone(), self.backends.clone(), observation.owner.clone(), Some(life.clone()));
-        let Ok(node_site) = site.node_site() else { return };
-        let runs = |spec: &&crate::MachineSpec| match inventory.slots.get(&spec.id) {
-            Some(Slot::Present(machine)) => {
-                let of_this_life = machine.standing.ours().is_some_and(|mark| mark.life == life.number);
-                machine.power == Power::Running && of_this_life && !machine.dying
-            }
-            _ => false,
-        };
-        let looks = self.project.machines.iter().enumerate().filter(|(_, spec)| runs(spec)).map(|(machine, spec)| {
-            let (site, node_site) = (&site, &node_site);
-            async move {
-                let state = match site.target(machine) {
-                    Ok(target) => os.look(cx, node_site, &target).await,
-                    Err(error) => Err(error),
-                };
-                (spec.id, state.unwrap_or_else(|error| NodeState::Silent(error.chain())))
-            }
-        });
-        observation.nodes = futures::future::join_all(looks).await.into_iter().collect();
-        let etcd_lives = |state: &NodeState| matches!(state, NodeState::Ours(report) if report.etcd.as_ref().is_some_and(|etcd| etcd.healthy));
-        if !observation.nodes.values().any(etcd_lives) || self.backends.kubernetes.is_none() {
-            return;
-        }
-        let view = async {
-            let api = site.api(cx)?;
-            let (nodes, cni) = futures::future::try_join(api.nodes(cx), api.cni(cx)).await?;
-            Ok::<_, Error>(ApiView { nodes, cni })
-        };
-        observation.api = Some(match view.await {
-            Ok(view) => Part::Known(view),
-            Err(error) => Part::Unknown(error.chain()),
-        });
     }
 
     /// Looks, and decides what `goal` needs. Reads only.
@@ -293,10 +258,16 @@ impl Castle {
     ///
     /// When the hypervisor cannot be asked what is there or what would stop a
     /// birth, and when a goal needs a secret store that is silent.
-    pub async fn plan(&self, cx: &Context, goal: Goal, lost: LostLife, until: Option<Milestone>) -> Result<Plan> {
-        let until = self.reach(goal, until);
-        let Look { observation, silent, .. } = self.look(cx, until).await;
-        let mut plan = Plan::of(&self.project, &observation, goal, lost, until);
+    pub async fn plan(
+        &self,
+        cx: &Context,
+        goal: Goal,
+        decisions: impl Into<Decisions>,
+        until: Option<Milestone>,
+    ) -> Result<Plan> {
+        let (decisions, until) = (decisions.into(), self.reach(goal, until));
+        let Look { observation, silent, .. } = self.look(cx, Aim { goal, decisions: &decisions, until }).await;
+        let mut plan = Plan::of(&self.project, &observation, goal, &decisions, until);
         if let Some(error) = silent.filter(|_| plan.is_blind()) {
             return Err(error);
         }
@@ -310,15 +281,24 @@ impl Castle {
     ///
     /// When the hypervisor cannot be asked at all.
     pub async fn check(&self, cx: &Context) -> Result<Vec<Problem>> {
-        let until = Milestone::MachinesRunning;
-        let Look { observation, silent, .. } = self.look(cx, until).await;
-        let plan = Plan::of(&self.project, &observation, Goal::Create, LostLife::Continue, until);
+        let (goal, until) = (Goal::Create, Milestone::MachinesRunning);
+        let decisions = Decisions::from(LostLife::Continue);
+        let Look { observation, silent, .. } = self.look(cx, Aim { goal, decisions: &decisions, until }).await;
+        let plan = Plan::of(&self.project, &observation, goal, &decisions, until);
         let machines = &self.backends.machines;
         let mut problems = match (&observation.machines, silent) {
             (Part::Known(inventory), _) => machines.preflight(cx, &self.project.machines, inventory).await?,
             (Part::Unknown(_), Some(error)) => return Err(error),
             (Part::Unknown(_), None) => Vec::new(),
         };
+        if let Some(gitops) = self.backends.gitops.as_ref().filter(|_| self.project.gitops.is_some()) {
+            problems.extend(
+                gitops
+                    .preflight(cx, &self.project)
+                    .await
+                    .unwrap_or_else(|error| vec![unseen("gitops.repository", &error.chain())]),
+            );
+        }
         for problem in plan.problems {
             // What the provider has told of the same machine comes with its command.
             let same = |known: &Problem| known.is_error() && problem.subject.ends_with(&known.subject);
@@ -333,7 +313,10 @@ impl Castle {
     pub(crate) fn reach(&self, goal: Goal, until: Option<Milestone>) -> Milestone {
         match goal {
             Goal::Destroy => Milestone::MachinesRunning,
-            Goal::Create => until.unwrap_or(Milestone::NodesReady).min(self.furthest()),
+            Goal::Create | Goal::Rebirth => until.unwrap_or(Milestone::AppsReady).min(self.furthest()),
+            Goal::Handover => {
+                Milestone::HandoverReady.max(until.unwrap_or(Milestone::HandoverReady)).min(self.furthest())
+            }
         }
     }
 
@@ -343,8 +326,18 @@ impl Castle {
         if births.is_empty() || plan.is_refused() {
             return Ok(());
         }
-        let found = self.backends.machines.preflight(cx, &births, inventory).await?;
-        plan.problems.extend(found);
+        let handover = async {
+            // Once a life is begun, waiting for its handover beats refusing it.
+            match &self.backends.gitops {
+                Some(gitops) if plan.ends_in_a_handover() && plan.turns_a_page(observation.lives.known()) => {
+                    gitops.preflight(cx, &self.project).await.map_err(not_begun)
+                }
+                _ => Ok(Vec::new()),
+            }
+        };
+        let (machines, handover) = futures::join!(self.backends.machines.preflight(cx, &births, inventory), handover);
+        let (machines, handover) = (machines?, handover?);
+        plan.problems.extend(machines.into_iter().chain(handover));
         Ok(())
     }
 
@@ -378,6 +371,9 @@ impl Castle {
         if let Some(kubernetes) = &self.backends.kubernetes {
             counts.insert(kubernetes.name(), kubernetes.meter().total());
         }
+        if let Some(gitops) = &self.backends.gitops {
+            counts.insert(gitops.name(), gitops.meter().total());
+        }
         let store = self.backends.vault.store();
         let entry = counts
             .entry(if store.name() == self.backends.machines.name() { "secrets" } else { store.name() })
@@ -387,14 +383,12 @@ impl Castle {
     }
 }
 
-/// What one look brought.
-pub(crate) struct Look {
-    pub(crate) observation: Observation,
-    /// The life that goes on, with its secrets.
-    pub(crate) life: Option<LivedLife>,
-    /// The error of what did not answer: of the hypervisor, else of the secret
-    /// store. An observation keeps its words alone.
-    pub(crate) silent: Option<Error>,
+/// The error of a handover that cannot be prepared now: what stands was not touched.
+fn not_begun(error: Error) -> Error {
+    let told = Error::new(error.kind(), "the handover at the end cannot be prepared, so nothing is begun")
+        .retry(error.retry_class())
+        .hint(error.advice().unwrap_or("run the same command again once it answers").to_owned());
+    told.caused_by(error)
 }
 
 /// A run under way: a future of its [`Report`], whose events can be followed and

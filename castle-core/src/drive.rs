@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::castle::{Castle, Look, RunOptions};
+use crate::castle::{Castle, RunOptions};
 use crate::engine::{self, Shares};
-use crate::plan::{Action, Goal, Plan, destroy::LEFT_ALONE};
+use crate::look::{Aim, Look};
+use crate::plan::{Action, Decisions, Goal, Plan, destroy::LEFT_ALONE};
 use crate::report::{Outcome, Report};
 use crate::timeline::{StepLinks, Timeline};
 use crate::work::{Site, steps_of};
@@ -102,9 +103,10 @@ impl Castle {
         course: &mut Course,
     ) -> Result<Option<Outcome>, Failure> {
         let until = self.reach(goal, options.until);
-        let Look { observation, life, silent } = self.look(cx, until).await;
+        let decisions = course.decisions(options);
+        let Look { observation, life, silent } = self.look(cx, Aim { goal, decisions: &decisions, until }).await;
         cx.check()?;
-        let mut plan = Plan::of(self.project(), &observation, goal, options.lost_life, until);
+        let mut plan = Plan::of(self.project(), &observation, goal, &decisions, until);
         self.preflight(cx, &observation, &mut plan).await?;
         course.problems.clone_from(&plan.problems);
         cx.log().push(EventKind::Planned { changes: plan.changes.iter().map(ToString::to_string).collect() });
@@ -118,9 +120,16 @@ impl Castle {
         for step in &plan.steps {
             course.links.insert(step.id.clone(), StepLinks { needs: step.needs.clone(), limit: step.limit.clone() });
         }
-        let starts = plan.steps.iter().filter(|step| matches!(step.action, Action::Start(_))).count();
-        let site = Arc::new(Site::new(self.shared_project(), self.backends().clone(), observation.owner, life));
-        site.expect_starts(starts);
+        course.replaces = course.replaces.or(plan.replaced());
+        course.refuse_younger(&plan, observation.lives.known().is_some())?;
+        let site = Site::new(self.shared_project(), self.backends().clone(), observation.owner, life, goal);
+        let site = Arc::new(site.sparing(plan.spares));
+        site.expect(&plan);
+        if goal != Goal::Destroy {
+            for milestone in plan.reached_already(self.project(), until) {
+                reached(cx, milestone.name());
+            }
+        }
         let steps = steps_of(&plan, &site);
         let round = engine::run(&steps, shares, cx).await?;
         course.problems.extend(site.findings());
@@ -136,7 +145,7 @@ impl Castle {
         }
         match goal {
             Goal::Destroy => reached(cx, "machines_gone"),
-            Goal::Create => {
+            Goal::Create | Goal::Handover | Goal::Rebirth => {
                 for milestone in Milestone::ALL.into_iter().filter(|milestone| *milestone <= until) {
                     reached(cx, milestone.name());
                 }
@@ -178,6 +187,40 @@ struct Course {
     links: BTreeMap<String, StepLinks>,
     left: Vec<String>,
     rounds: u32,
+    /// The life that this run replaces, once it was decided: what comes after is
+    /// this very rebirth, and never a second one.
+    replaces: Option<u32>,
+    /// The life that the first look of a destroy found not begun.
+    spares: Option<u32>,
+}
+
+impl Course {
+    /// Refuses to end a life that began while this destroy was under way: what was
+    /// asked for is what stood then.
+    fn refuse_younger(&mut self, plan: &Plan, knows_lives: bool) -> Result<()> {
+        // A silent store may know a life that no machine tells of.
+        if plan.goal != Goal::Destroy || !knows_lives {
+            return Ok(());
+        }
+        self.spares = self.spares.or(plan.spares);
+        match (self.spares, plan.spares) {
+            (Some(spared), Some(now)) if now > spared => {
+                Err(Error::new(ErrorKind::Conflict, format!("life {} began while this destroy was under way", now - 1))
+                    .retry(Retry::Never)
+                    .hint("another operator builds what is destroyed here; ask who, then run the command again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is decided now: what the caller decided, and what this run has done since.
+    fn decisions(&self, options: &RunOptions) -> Decisions {
+        let decisions = options.decisions();
+        match self.replaces {
+            Some(_) => Decisions { replaces: self.replaces, ..decisions },
+            None => decisions,
+        }
+    }
 }
 
 struct Failure {

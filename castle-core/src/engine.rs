@@ -24,7 +24,8 @@ pub struct Round {
 
 /// Runs `steps` until all are done, one fails, or the caller asks to stop.
 ///
-/// Ready steps begin in the order of `steps`: put first what others wait for.
+/// Ready steps begin in the order of `steps`: put first what others wait for. A
+/// share is kept for each urgent step that is not ready yet.
 /// A failure lets the running steps end and begins no new one: the round is
 /// over, and the caller looks at the world again.
 ///
@@ -41,18 +42,30 @@ pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Resu
     let mut running = FuturesUnordered::new();
     loop {
         if round.error.is_none() && !cx.cancel().is_cancelled() {
+            let mut reserved: BTreeMap<&str, usize> = BTreeMap::new();
+            for limit in
+                waiting.iter().filter(|&&index| steps[index].is_urgent()).filter_map(|&index| steps[index].limit())
+            {
+                *reserved.entry(limit).or_default() += 1;
+            }
             waiting.retain(|&index| {
                 let step = &steps[index];
                 let ready = step.needs().iter().all(|need| finished.contains(need.as_str()));
                 let free = step.limit().is_none_or(|limit| {
                     let used = taken.get(limit).copied().unwrap_or(0);
-                    shares.get(limit).is_none_or(|share| used < (*share).max(1))
+                    let kept = if step.is_urgent() { 0 } else { reserved.get(limit).copied().unwrap_or(0) };
+                    shares.get(limit).is_none_or(|share| used + kept < (*share).max(1))
                 });
                 if !(ready && free) {
                     return true;
                 }
                 if let Some(limit) = step.limit() {
                     *taken.entry(limit).or_default() += 1;
+                    if step.is_urgent()
+                        && let Some(kept) = reserved.get_mut(limit)
+                    {
+                        *kept -= 1;
+                    }
                 }
                 running.push(async move { (index, run_step(step.as_ref(), cx).await) });
                 false

@@ -67,6 +67,13 @@ pub enum EventKind {
         /// Why.
         why: String,
     },
+    /// Flux was asked not to wait any longer.
+    Nudged {
+        /// What was asked: `Kustomization/flux-system/apps`.
+        item: String,
+        /// What has changed since it began to wait.
+        reason: String,
+    },
     /// A milestone was reached for the first time in this run.
     Milestone {
         /// Its name, in snake case.

@@ -7,7 +7,7 @@
 //! | key | written | meaning |
 //! |---|---|---|
 //! | `<project>/project-key` | once | signs every mark |
-//! | `<project>/<cluster>/talos/<n>.began` | before the bundle | what began life n |
+//! | `<project>/<cluster>/talos/<n>.began` | before the bundle | what began life n: `create` or `rebirth` |
 //! | `<project>/<cluster>/talos/<n>` | then | the bundle: the birth is committed |
 //! | `<project>/<cluster>/talos/<n>.bootstrap` | before etcd is first asked to be born | it may have been born from now on |
 //! | `<project>/<cluster>/talos/<n>.born` | when its etcd was first seen alive, or its first control plane is made anew after `bootstrap` | etcd is never born again in it |
@@ -39,6 +39,15 @@ pub enum Fact {
     Ended,
 }
 
+/// What began a life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// A create.
+    Create,
+    /// A rebirth: until this life is whole, the same rebirth goes on.
+    Rebirth,
+}
+
 impl Fact {
     fn suffix(self) -> &'static str {
         match self {
@@ -54,6 +63,8 @@ impl Fact {
 /// What the store says about one life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Life {
+    /// What began it, where somebody needed to know: it costs a read.
+    pub began: Option<Beginning>,
     /// Its bundle exists: the birth is committed.
     pub committed: bool,
     /// Its etcd was born.
@@ -197,6 +208,20 @@ impl Vault {
             }
         }
         Ok(Lives(lives))
+    }
+
+    /// The same lives, with what began the newest where that decides what a rebirth
+    /// does: it goes on and was never whole. One read, or none.
+    pub async fn with_beginning(&self, mut lives: Lives) -> Result<Lives> {
+        let Some((number, mut life)) = lives.current().filter(|(_, life)| !life.complete) else { return Ok(lives) };
+        let text = self.store.get(&self.fact_path(number, Fact::Began)?).await?;
+        life.began = text.and_then(|text| match text.expose().trim_ascii() {
+            b"create" => Some(Beginning::Create),
+            b"rebirth" => Some(Beginning::Rebirth),
+            _ => None,
+        });
+        lives.0.insert(number, life);
+        Ok(lives)
     }
 
     /// Writes a fact once; it may stand already.

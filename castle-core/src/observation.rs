@@ -1,8 +1,9 @@
 //! Reality, as last seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{CniState, Inventory, KubeNode, Lives, MachineId, NodeState, Owner};
+use crate::handover::{HandoverState, SeedPart};
+use crate::{CniState, Credential, Inventory, KubeNode, Lives, MachineId, NodeState, Owner};
 
 /// One part of reality: known, or not and why. What is not known is never read
 /// as absent, and never blocks what does not need it.
@@ -49,4 +50,36 @@ pub struct Observation {
     pub nodes: BTreeMap<MachineId, NodeState>,
     /// What the API shows; `None` if nobody asked.
     pub api: Option<Part<ApiView>>,
+    /// The parts of the seed that stand, as far as somebody asked.
+    pub seeds: BTreeSet<SeedPart>,
+    /// How far the handover is; `None` if nobody asked.
+    pub handover: Option<Part<HandoverState>>,
+    /// The declared probes that were answered, by name, as far as somebody asked.
+    pub answered: BTreeSet<String>,
+    /// The credentials that are where others look for them, and valid, as far as
+    /// somebody asked.
+    pub escrowed: BTreeSet<Credential>,
+}
+
+impl Observation {
+    /// What is known before a node is asked.
+    pub(crate) fn begun(owner: Owner, machines: Part<Inventory>, lives: Part<Lives>, has_key: Part<bool>) -> Self {
+        Self {
+            owner,
+            machines,
+            lives,
+            has_key,
+            nodes: BTreeMap::new(),
+            api: None,
+            seeds: BTreeSet::new(),
+            handover: None,
+            answered: BTreeSet::new(),
+            escrowed: BTreeSet::new(),
+        }
+    }
+
+    /// The same without what answers on the machines.
+    pub(crate) fn of_machines_alone(&self) -> Self {
+        Self::begun(self.owner.clone(), self.machines.clone(), self.lives.clone(), self.has_key.clone())
+    }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::{Birth, Env, MachineId, MachineSpec, Name, Secret, SecretBytes};
+use crate::{Birth, Env, Error, ErrorKind, MachineId, MachineSpec, Name, Result, Retry, Secret, SecretBytes};
 
 const GRAMMAR: &str = "castle/1";
 
@@ -184,15 +184,15 @@ pub struct Waiver {
 }
 
 impl std::str::FromStr for Waiver {
-    type Err = crate::Error;
+    type Err = Error;
 
     /// Reads `421=6f1c2d3e-....`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self> {
         let parsed = text.split_once('=').and_then(|(id, uuid)| {
             Some(Self { id: MachineId::try_from(id.parse::<u32>().ok()?).ok()?, uuid: uuid.parse().ok()? })
         });
         parsed.ok_or_else(|| {
-            crate::Error::new(crate::ErrorKind::InvalidSpec, format!("waiver `{text}` names no machine"))
+            Error::new(ErrorKind::InvalidSpec, format!("waiver `{text}` names no machine"))
                 .hint("write `ID=UUID`, as `castle status` prints them")
         })
     }
@@ -206,6 +206,7 @@ pub struct Owner {
     key: Option<ProjectKey>,
     reserved: BTreeSet<MachineId>,
     waivers: BTreeSet<Waiver>,
+    spared: Option<u32>,
 }
 
 impl Owner {
@@ -219,7 +220,7 @@ impl Owner {
         key: Option<ProjectKey>,
         reserved: impl IntoIterator<Item = MachineId>,
     ) -> Self {
-        Self { project, cluster, key, reserved: reserved.into_iter().collect(), waivers: BTreeSet::new() }
+        Self { project, cluster, key, reserved: reserved.into_iter().collect(), waivers: BTreeSet::new(), spared: None }
     }
 
     /// The same owner with the project key.
@@ -233,6 +234,39 @@ impl Owner {
     pub fn with_waivers(mut self, waivers: impl IntoIterator<Item = Waiver>) -> Self {
         self.waivers.extend(waivers);
         self
+    }
+
+    /// The same owner for removals that were decided before `life` began, or for the
+    /// sake of it: machines of that life and of younger ones are left alone.
+    ///
+    /// A number is handed on from life to life, and a removal may come late: its
+    /// plan saw a machine of the old life, and another operator has made the new
+    /// one under the same number since. The number and the mark's key are the
+    /// same; the life is not.
+    #[must_use]
+    pub fn sparing(self, life: u32) -> Self {
+        Self { spared: Some(life), ..self }
+    }
+
+    /// Refuses the removal of a machine of ours that [`Owner::sparing`] leaves
+    /// alone. `dying`: its removal had begun already, so one of the spared life
+    /// itself may go on dying.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`], which another try does not mend.
+    pub fn may_remove(&self, mark: &Mark, dying: bool) -> Result<()> {
+        match self.spared {
+            Some(spared) if mark.life > spared || (mark.life == spared && !dying) => {
+                let message =
+                    format!("machine {} is of life {}: it was born since this removal was decided", mark.id, mark.life);
+                Err(Error::new(ErrorKind::Conflict, message)
+                    .with("node", &mark.node)
+                    .retry(Retry::Never)
+                    .hint("another operator was faster; look again (`castle status`) before anything is removed"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The project.
@@ -376,6 +410,24 @@ mod tests {
         assert!(owner.clone().with_waivers([wrong]).judge(&evidence).ours().is_none());
         let right = format!("421={UUID}").parse::<Waiver>().expect("a waiver");
         assert!(owner.with_waivers([right]).judge(&evidence).ours().is_some());
+    }
+
+    #[test]
+    fn a_removal_spares_what_was_born_since_it_was_decided() {
+        let owner = Owner::new(name("blue"), name("blue"), Some(key(7)), [id(421)]);
+        let check = |owner: &Owner, life: u32, dying: bool, expected: bool| {
+            let end = owner.may_remove(&Mark { life, ..mark() }, dying);
+            assert_eq!(end.is_ok(), expected, "life {life}, dying {dying}");
+            if let Err(error) = end {
+                assert_eq!((error.kind(), error.retry_class()), (ErrorKind::Conflict, Retry::Never));
+            }
+        };
+        check(&owner, 9, false, true);
+        let owner = owner.sparing(3);
+        check(&owner, 2, false, true);
+        check(&owner, 3, false, false);
+        check(&owner, 3, true, true);
+        check(&owner, 4, true, false);
     }
 
     #[test]

@@ -41,6 +41,12 @@ pub trait Step: Send + Sync {
         None
     }
 
+    /// Whether a share of its limit is kept for it while it is not ready: what most
+    /// others wait for must not queue behind them.
+    fn is_urgent(&self) -> bool {
+        false
+    }
+
     /// What the plan's own observation already says, so that a fresh plan does
     /// not ask everything twice. `None`: probe before acting.
     fn observed(&self) -> Option<Verdict> {

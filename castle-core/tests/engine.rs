@@ -27,6 +27,7 @@ struct Task {
     deadline: Duration,
     fails: Option<ErrorKind>,
     watched: bool,
+    urgent: bool,
     world: Arc<Mutex<World>>,
 }
 
@@ -43,6 +44,9 @@ impl Step for Task {
     }
     fn limit(&self) -> Option<&str> {
         self.limit
+    }
+    fn is_urgent(&self) -> bool {
+        self.urgent
     }
     async fn probe(&self, _: &Context) -> Result<Verdict> {
         let done = self.world.lock().unwrap().done.contains(&self.id);
@@ -106,6 +110,7 @@ impl Graph {
             deadline: Duration::from_secs(60),
             fails: None,
             watched: false,
+            urgent: false,
             world: self.0.clone(),
         };
         change(&mut task);
@@ -137,6 +142,29 @@ async fn a_limit_bounds_how_many_act() {
     let graph = ["a", "b", "c", "d", "e"].into_iter().fold(Graph::new(), |graph, id| graph.task(id, &[], limited));
     graph.run(&cx).await.unwrap();
     assert_eq!((graph.0.lock().unwrap().most_at_once, cx.clock().elapsed().as_secs()), (2, 30));
+}
+
+/// Two shares, and three that could take them at once: one is kept for the urgent
+/// step, which is not ready before ten seconds.
+#[tokio::test(start_paused = true)]
+async fn an_urgent_step_does_not_queue_behind_others() {
+    let took = async |urgent: bool| {
+        let cx = context();
+        let slow = |task: &mut Task| (task.limit, task.takes) = (Some("disk"), Duration::from_secs(20));
+        let graph = Graph::new()
+            .task("before", &[], |_| {})
+            .task("first", &["before"], |task| {
+                slow(task);
+                task.urgent = urgent;
+            })
+            .task("after", &["first"], |_| {});
+        let graph = ["a", "b", "c"].into_iter().fold(graph, |graph, id| graph.task(id, &[], slow));
+        graph.run(&cx).await.unwrap();
+        let done = graph.0.lock().unwrap().done.clone();
+        assert_eq!((done.len(), graph.0.lock().unwrap().most_at_once), (6, 3));
+        done.iter().position(|id| *id == "first").unwrap()
+    };
+    assert_eq!((took(true).await, took(false).await), (2, 3), "before, a, first; else before, a, b, first");
 }
 
 #[tokio::test(start_paused = true)]

@@ -71,7 +71,7 @@ pub trait MachinesHarness: Send + Sync {
 }
 
 /// The rules, in the order of the table.
-pub const RULES: [&str; 9] = [
+pub const RULES: [&str; 10] = [
     "an_empty_house_is_proved_empty",
     "a_machine_is_born_ours_and_off",
     "ensure_twice_makes_one",
@@ -80,6 +80,7 @@ pub const RULES: [&str; 9] = [
     "destroy_leaves_no_trace",
     "destroy_twice_is_fine",
     "a_stranger_survives",
+    "a_younger_life_survives",
     "silence_is_not_absence",
 ];
 
@@ -98,6 +99,7 @@ pub async fn all<H: MachinesHarness>(fresh: impl AsyncFn() -> H) -> Vec<String> 
     destroy_leaves_no_trace(&fresh().await).await;
     destroy_twice_is_fine(&fresh().await).await;
     a_stranger_survives(&fresh().await).await;
+    a_younger_life_survives(&fresh().await).await;
     silence_is_not_absence(&fresh().await).await;
     let name = fresh().await.provider().await.name();
     RULES.iter().map(|rule| format!("conformance machines {name} {rule} ok")).collect()
@@ -355,9 +357,25 @@ pub async fn a_stranger_survives(harness: &dyn MachinesHarness) {
     assert_eq!(house.get(ours).await, before, "{rule}: our machine after a destroy without the key");
 }
 
+/// `destroy` of a machine that its owner spares fails with `Conflict` and leaves it
+/// alone: a removal that comes late meets the next life under the same number.
+pub async fn a_younger_life_survives(harness: &dyn MachinesHarness) {
+    let house = House::enter(RULES[8], harness).await;
+    let (rule, spec) = (house.rule, &house.specs[0]);
+    done(rule, "ensure", house.ensure(spec).await);
+    let before = house.get(spec).await;
+    let late = House { owner: house.owner.clone().sparing(1), ..House::enter(RULES[8], harness).await };
+    let end = late.destroy(spec).await;
+    refused(rule, "destroy of a machine of the spared life", ErrorKind::Conflict, end);
+    assert_eq!(house.get(spec).await, before, "{rule}: the machine of the spared life");
+    let timely = House { owner: house.owner.clone().sparing(2), ..House::enter(RULES[8], harness).await };
+    done(rule, "destroy of a machine of an older life", timely.destroy(spec).await);
+    house.is_absent(spec).await;
+}
+
 /// An answer that is partial, empty or refused never means "absent".
 pub async fn silence_is_not_absence(harness: &dyn MachinesHarness) {
-    let house = House::enter(RULES[8], harness).await;
+    let house = House::enter(RULES[9], harness).await;
     let (rule, ours, free) = (house.rule, &house.specs[0], &house.specs[1]);
     done(rule, "ensure", house.ensure(ours).await);
     let before = house.get(ours).await;

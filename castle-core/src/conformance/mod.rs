@@ -1,16 +1,19 @@
 //! The suites that every implementation of a port must pass.
 //!
 //! One public function for each rule of the tables in
-//! [`port::secrets`](crate::port::secrets) and
-//! [`port::machines`](crate::port::machines), under the rule's name. A broken rule
+//! [`port::secrets`](crate::port::secrets),
+//! [`port::machines`](crate::port::machines) and
+//! [`port::gitops`](crate::port::gitops), under the rule's name. A broken rule
 //! panics with the whole picture; `all` keeps a list of the rules that held.
 //!
 //! A suite knows a backend only through its harness, which makes the weather:
 //! strangers, remains, silence.
 
+pub mod gitops;
 pub mod machines;
 pub mod secrets;
 
+pub use gitops::HandoverHarness;
 pub use machines::{MachinesHarness, Silence};
 pub use secrets::SecretsHarness;
 

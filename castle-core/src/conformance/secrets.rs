@@ -244,6 +244,122 @@ pub async fn values_stay_hidden(harness: &dyn SecretsHarness) {
     hidden("the list of keys", &format!("{keys:?}"));
 }
 
+/// What a suite needs of a backend that castle only reads.
+pub trait ReadOnlySecretsHarness: Send + Sync {
+    /// A store that holds these secrets and no others, however they came there.
+    fn store_of(&self, secrets: &[(SecretKey, Vec<u8>)]) -> Arc<dyn SecretStore>;
+}
+
+/// The rules of a store that castle only reads, in their order.
+pub const READING_RULES: [&str; 5] =
+    ["reads_what_lies_there", "absent_is_none", "lists_below_a_prefix", "writing_is_unsupported", "values_stay_hidden"];
+
+/// Runs every rule of a store that castle only reads. One line for each rule that
+/// held.
+///
+/// # Panics
+///
+/// At the first rule that is broken.
+pub async fn reading(harness: &dyn ReadOnlySecretsHarness) -> Vec<String> {
+    reads_what_lies_there(harness).await;
+    reading_absent_is_none(harness).await;
+    reading_lists_below_a_prefix(harness).await;
+    writing_is_unsupported(harness).await;
+    reading_values_stay_hidden(harness).await;
+    let name = harness.store_of(&[]).name();
+    READING_RULES.iter().map(|rule| format!("conformance secrets {name} {rule} ok")).collect()
+}
+
+/// What lies there is read byte for byte, as often as it is asked for.
+pub async fn reads_what_lies_there(harness: &dyn ReadOnlySecretsHarness) {
+    const RULE: &str = READING_RULES[0];
+    let long = "0123456789abcdef".repeat(512);
+    let texts = [
+        ("empty", ""),
+        ("blue/talos/1", "a bundle"),
+        ("blue/talos/1.born", " blanks at both ends "),
+        ("blue/talos/1.complete", "two\nlines\n"),
+        ("blue/talos/2", "quotes \" and ' and # and: ${HOME}, \u{e9}"),
+        ("long", &long),
+    ];
+    let secrets: Vec<_> = texts.iter().map(|(name, text)| (key(name), text.as_bytes().to_vec())).collect();
+    let store = harness.store_of(&secrets);
+    for _ in 0..2 {
+        for (key, value) in &secrets {
+            holds(RULE, &*store, key, value).await;
+        }
+    }
+}
+
+/// What does not lie there reads as `None`; so do the parents and children of what
+/// does.
+pub async fn reading_absent_is_none(harness: &dyn ReadOnlySecretsHarness) {
+    const RULE: &str = READING_RULES[1];
+    let empty = harness.store_of(&[]);
+    let store = harness.store_of(&[(key("blue/talos/1"), b"x".to_vec())]);
+    for absent in ["blue", "blue/talos", "blue/talos/1/began", "blue/talos/10", "blue/talos/1.born", "project-key"] {
+        is_absent(RULE, &*empty, &key(absent)).await;
+        is_absent(RULE, &*store, &key(absent)).await;
+    }
+}
+
+/// `list` names every key below the prefix, in order, and no other.
+pub async fn reading_lists_below_a_prefix(harness: &dyn ReadOnlySecretsHarness) {
+    const RULE: &str = READING_RULES[2];
+    let mut keys =
+        ["blue/talos/2", "blue/talos/1.born", "project-key", "blue/talos/10", "blue/talos/1", "green/talos/1"];
+    let secrets: Vec<_> = keys.iter().map(|name| (key(name), name.as_bytes().to_vec())).collect();
+    keys.sort_unstable();
+    let store = harness.store_of(&secrets);
+    check_list(RULE, &*store, "", &keys).await;
+    let below = ["blue/talos/1", "blue/talos/1.born", "blue/talos/10", "blue/talos/2"];
+    check_list(RULE, &*store, "blue/talos", &below).await;
+    check_list(RULE, &*store, "blue", &below).await;
+    check_list(RULE, &*store, "blue/talos/1", &[]).await;
+    check_list(RULE, &*store, "absent", &[]).await;
+    check_list(RULE, &*harness.store_of(&[]), "", &[]).await;
+    refused(RULE, "list of \"blue/\"", ErrorKind::InvalidSpec, store.list("blue/").await);
+}
+
+/// Whatever would have to be written is refused as `Unsupported`; what is wanted
+/// and there already is not refused.
+pub async fn writing_is_unsupported(harness: &dyn ReadOnlySecretsHarness) {
+    const RULE: &str = READING_RULES[3];
+    let (present, absent) = (key("project-key"), key("blue/talos/1"));
+    let store = harness.store_of(&[(present.clone(), b"first".to_vec())]);
+    refused(RULE, "create of an absent key", ErrorKind::Unsupported, store.create(&absent, &bytes("x")).await);
+    refused(RULE, "create of a present key", ErrorKind::AlreadyExists, store.create(&present, &bytes("x")).await);
+    refused(RULE, "put of an absent key", ErrorKind::Unsupported, store.put(&absent, &bytes("x")).await);
+    refused(RULE, "put of another value", ErrorKind::Unsupported, store.put(&present, &bytes("x")).await);
+    let wrote = done(RULE, "put of an equal value", store.put(&present, &bytes("first")).await);
+    assert!(!wrote, "{RULE}: put of an equal value said that it wrote: {store:?}");
+    refused(RULE, "delete of a present key", ErrorKind::Unsupported, store.delete(&present).await);
+    done(RULE, "delete of an absent key", store.delete(&absent).await);
+    holds(RULE, &*store, &present, b"first").await;
+    assert_eq!(store.meter().total().write, 0, "{RULE}: writes were counted: {store:?}");
+}
+
+/// No error, no `Debug` shows a value.
+pub async fn reading_values_stay_hidden(harness: &dyn ReadOnlySecretsHarness) {
+    const RULE: &str = READING_RULES[4];
+    const PLANTED: &str = "planted-7f3c-value";
+    let store = harness.store_of(&[(key("project-key"), PLANTED.as_bytes().to_vec())]);
+    let read = done(RULE, "get", store.get(&key("project-key")).await);
+    let error = refused(
+        RULE,
+        "put of another value",
+        ErrorKind::Unsupported,
+        store.put(&key("project-key"), &bytes("another-91be-value")).await,
+    );
+    let shown =
+        format!("{store:?}\n{store:#?}\n{read:?}\n{error:?}\n{error:#?}\n{}\n{:?}", error.chain(), error.advice());
+    for value in [PLANTED, "another-91be-value"] {
+        for form in [value.to_owned(), hex::encode(value), BASE64.encode(value)] {
+            assert!(!shown.contains(&form), "{RULE}: a value is shown: {shown}");
+        }
+    }
+}
+
 fn key(text: &str) -> SecretKey {
     text.parse().expect("the suite's keys are paths")
 }

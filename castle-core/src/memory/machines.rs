@@ -234,9 +234,17 @@ impl MachineProvider for MemoryMachines {
     }
 
     async fn destroy(&self, cx: &Context, owner: &Owner, spec: &MachineSpec) -> Result<Removal> {
+        let in_creation = self.house().machines.get(&spec.id).map(|machine| machine.complete_at);
+        if let Some(at) = in_creation.filter(|at| *at > cx.clock().elapsed()) {
+            cx.waiting(format!("the creation of machine {} is under way", spec.id));
+            cx.clock().sleep_until(at).await;
+        }
         let (proved, duration) = {
             let mut house = self.enter(MachineCall::Destroy)?;
             let Some(machine) = self.prove(&house, cx, owner, spec)? else { return Ok(Removal::default()) };
+            if let Some(mark) = machine.standing.ours() {
+                owner.may_remove(mark, machine.dying)?;
+            }
             self.0.meter.count_write();
             house.machines.entry(spec.id).and_modify(|machine| {
                 (machine.dying, machine.power) = (true, Power::Stopped);
@@ -245,9 +253,13 @@ impl MachineProvider for MemoryMachines {
         };
         cx.waiting(format!("machine {} is not removed yet", spec.id));
         cx.clock().sleep(duration).await;
-        // The number may have been handed on meanwhile: prove it again.
+        // The number may have been handed on meanwhile, perhaps to a machine of the
+        // same birth, made again: prove it again.
         let mut house = self.house();
-        if self.prove(&house, cx, owner, spec)?.is_some_and(|machine| machine.uuid == proved) {
+        if let Some(machine) = self.prove(&house, cx, owner, spec)?.filter(|machine| machine.uuid == proved) {
+            if !machine.dying {
+                return Err(Error::new(ErrorKind::Conflict, "it was made again meanwhile").with("machine", spec.id));
+            }
             self.0.meter.count_write();
             house.machines.remove(&spec.id);
         }

@@ -143,6 +143,24 @@ fn a_number_that_is_handed_on_during_a_destroy_is_left_alone() {
 }
 
 #[test]
+fn a_machine_that_is_made_again_during_a_destroy_is_left_alone() {
+    run(async {
+        let scene = Scene::new();
+        scene.ensure().await.expect("a machine");
+        let destroy = scene.house.destroy(&scene.cx, &scene.owner, &scene.spec);
+        let make_again = async {
+            scene.cx.clock().sleep(Duration::from_secs(1)).await;
+            // Another operator has removed it, and finishes the same life.
+            scene.house.plant(scene.spec.id, None);
+            scene.ensure().await.expect("a machine again");
+        };
+        let (end, ()) = join(destroy, make_again).await;
+        assert_eq!(end.expect_err("it is another one").kind(), ErrorKind::Conflict);
+        assert!(scene.house.machine(scene.spec.id).is_some_and(|machine| !machine.dying));
+    });
+}
+
+#[test]
 fn a_birth_needs_the_key_and_a_destroy_that_began_is_not_undone() {
     run(async {
         let mut scene = Scene::new();

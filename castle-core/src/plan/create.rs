@@ -1,20 +1,30 @@
 //! The way to a standing cluster.
 
-use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, LostLife, Plan, Symbol, node, subject, unseen};
+use std::collections::BTreeMap;
+
+use super::{
+    Action, Change, DEADLINE_STORE, Disruption, Goal, LostLife, Plan, Symbol, capacity, handover, node, subject, unseen,
+};
 use crate::observation::Part;
 use crate::{
-    ByteSize, Inventory, Lives, Machine, MachineSpec, Mark, Milestone, Observation, Power, Problem, Project, Slot,
-    Standing,
+    Inventory, Lives, Machine, MachineSpec, Mark, Milestone, Name, Observation, Power, Problem, Project, Slot, Standing,
 };
 
 /// What one machine needs.
-enum Need {
+pub(super) enum Need {
     Nothing,
     Start,
     Complete(String),
     Birth,
     Replace(String),
     Refused,
+}
+
+impl Need {
+    /// Whether the machine will be turned on.
+    pub(super) fn starts(&self) -> bool {
+        matches!(self, Self::Start | Self::Complete(_) | Self::Birth | Self::Replace(_))
+    }
 }
 
 pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife, until: Milestone) -> Plan {
@@ -41,8 +51,8 @@ pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife,
         .map(|spec| judge(spec, inventory.slots.get(&spec.id), life, &mut plan.problems))
         .collect();
     tell_of_others(inventory, &mut plan.problems);
-    check_capacity(project, inventory, &needs, &mut plan.problems);
-    add_steps(project, observation, lives, life, &needs, until, &mut plan);
+    capacity::check(project, inventory, &needs, &mut plan.problems);
+    add_steps(project, observation, inventory, lives, life, &needs, until, &mut plan);
     plan
 }
 
@@ -78,14 +88,27 @@ fn choose_life(project: &Project, lives: &Lives, inventory: &Inventory, lost: Lo
     }
 }
 
-fn judge(spec: &MachineSpec, slot: Option<&Slot>, life: u32, problems: &mut Vec<Problem>) -> Need {
+/// What was found under a reserved id.
+pub(super) enum Found<'a> {
+    /// Nothing, proved.
+    Nothing,
+    /// A creation of ours that is under way.
+    Half,
+    /// A machine that is proved ours.
+    Ours(&'a Machine, &'a Mark),
+    /// What stops the plan; the problem is told.
+    Refused,
+}
+
+/// Looks at what holds the id of `spec`, whatever its life.
+pub(super) fn find<'a>(spec: &MachineSpec, slot: Option<&'a Slot>, problems: &mut Vec<Problem>) -> Found<'a> {
     let about = format!("machine {} ({})", spec.node, spec.id);
     let mut refuse = |problem: Problem| {
         problems.push(problem);
-        Need::Refused
+        Found::Refused
     };
     let machine = match slot {
-        Some(Slot::Absent) => return Need::Birth,
+        Some(Slot::Absent) => return Found::Nothing,
         Some(Slot::Present(machine)) => machine,
         Some(Slot::Hidden) => {
             return refuse(
@@ -96,38 +119,47 @@ fn judge(spec: &MachineSpec, slot: Option<&Slot>, life: u32, problems: &mut Vec<
         Some(Slot::Unknown(why)) => return refuse(unseen(about, why)),
         None => return refuse(unseen(about, "the provider did not look at it")),
     };
-    let mark = match &machine.standing {
-        Standing::Ours(mark) => mark,
-        Standing::InCreation => return Need::Complete("its creation is under way".into()),
+    match &machine.standing {
+        Standing::Ours(mark) => Found::Ours(machine, mark),
+        Standing::InCreation => Found::Half,
         Standing::Stub(what) => {
-            return refuse(Problem::error("half-made", about, "the id holds a half-made machine").hint(what));
+            refuse(Problem::error("half-made", about, "the id holds a half-made machine").hint(what))
         }
-        Standing::Undeclared(_) => return refuse(unseen(about, "its number is reserved and yet undeclared")),
-        Standing::Foreign(why) => {
-            return refuse(
-                Problem::error(
-                    "foreign-machine",
-                    about,
-                    format!("the id is taken by `{}`, which is not provably ours: {why}", machine.name),
-                )
-                .hint("choose another vmid; castle neither adopts nor removes it"),
-            );
-        }
-    };
-    judge_ours(spec, machine, mark, life, problems)
+        Standing::Undeclared(_) => refuse(unseen(about, "its number is reserved and yet undeclared")),
+        Standing::Foreign(why) => refuse(
+            Problem::error(
+                "foreign-machine",
+                about,
+                format!("the id is taken by `{}`, which is not provably ours: {why}", machine.name),
+            )
+            .hint("choose another vmid; castle neither adopts nor removes it"),
+        ),
+    }
+}
+
+pub(super) fn judge(spec: &MachineSpec, slot: Option<&Slot>, life: u32, problems: &mut Vec<Problem>) -> Need {
+    match find(spec, slot, problems) {
+        Found::Nothing => Need::Birth,
+        Found::Half => Need::Complete("its creation is under way".into()),
+        Found::Ours(machine, mark) => judge_ours(spec, machine, mark, life, problems),
+        Found::Refused => Need::Refused,
+    }
+}
+
+/// The problem of a machine that is younger than everything the store knows.
+pub(super) fn unknown_life(spec: &MachineSpec, found: u32, known: u32) -> Problem {
+    Problem::error(
+        "unknown-life",
+        format!("machine {} ({})", spec.node, spec.id),
+        format!("it belongs to life {found}, but the secret store knows lives up to {known} only"),
+    )
+    .hint("restore the newest copy of the secret store; its bundle is needed to speak to this cluster")
 }
 
 fn judge_ours(spec: &MachineSpec, machine: &Machine, mark: &Mark, life: u32, problems: &mut Vec<Problem>) -> Need {
     let about = format!("machine {} ({})", spec.node, spec.id);
     if mark.life > life {
-        problems.push(
-            Problem::error(
-                "unknown-life",
-                about,
-                format!("it belongs to life {}, but the secret store knows lives up to {life} only", mark.life),
-            )
-            .hint("restore the newest copy of the secret store; its bundle is needed to speak to this cluster"),
-        );
+        problems.push(unknown_life(spec, mark.life, life));
         return Need::Refused;
     }
     if mark.life < life {
@@ -173,7 +205,7 @@ fn judge_ours(spec: &MachineSpec, machine: &Machine, mark: &Mark, life: u32, pro
     if machine.power == Power::Running { Need::Nothing } else { Need::Start }
 }
 
-fn tell_of_others(inventory: &Inventory, problems: &mut Vec<Problem>) {
+pub(super) fn tell_of_others(inventory: &Inventory, problems: &mut Vec<Problem>) {
     for machine in &inventory.others {
         if let Standing::Undeclared(mark) = &machine.standing {
             problems.push(
@@ -188,71 +220,16 @@ fn tell_of_others(inventory: &Inventory, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_capacity(project: &Project, inventory: &Inventory, needs: &[Need], problems: &mut Vec<Problem>) {
-    for (host, budget) in &project.hosts {
-        let here = || project.machines.iter().zip(needs).filter(|(spec, _)| spec.host == *host);
-        let wanted: ByteSize = here()
-            .filter(|(_, need)| matches!(need, Need::Start | Need::Complete(_) | Need::Birth | Need::Replace(_)))
-            .map(|(spec, _)| spec.memory)
-            .sum();
-        if wanted == ByteSize::default() {
-            continue;
-        }
-        let Some(state) = inventory.hosts.get(host.as_str()) else {
-            problems.push(unseen(format!("host {host}"), "the hypervisor does not know it"));
-            continue;
-        };
-        if !state.online {
-            problems.push(
-                Problem::error("host-offline", format!("host {host}"), "the hypervisor's cluster counts it as down")
-                    .hint("bring the host back; its machines can neither be made nor judged before"),
-            );
-            continue;
-        }
-        if state.memory_total == ByteSize::default() {
-            // Not told for want of a right, which the provider's preflight names.
-            continue;
-        }
-        let runs = |machine: &&Machine| machine.host == host.as_str() && machine.power == Power::Running;
-        let ours = inventory.slots.values().filter_map(|slot| match slot {
-            Slot::Present(machine) => Some(machine.as_ref()),
-            _ => None,
-        });
-        let declared_by_machines: ByteSize =
-            ours.chain(&inventory.others).filter(runs).map(|machine| machine.memory).sum();
-        let freed: ByteSize = here()
-            .filter(|(_, need)| matches!(need, Need::Replace(_)))
-            .filter_map(|(spec, _)| match inventory.slots.get(&spec.id) {
-                Some(Slot::Present(machine)) if machine.power == Power::Running => Some(machine.memory),
-                _ => None,
-            })
-            .sum();
-        let taken = declared_by_machines.max(state.memory_used).saturating_sub(freed);
-        let total = state.memory_total.min(budget.memory);
-        let room = total.saturating_sub(budget.reserve).saturating_sub(taken);
-        if wanted > room {
-            problems.push(
-                Problem::error(
-                    "memory",
-                    format!("host {host}"),
-                    format!(
-                        "{wanted} are wanted, {room} are free: {total} less {} reserve less {taken} in use",
-                        budget.reserve
-                    ),
-                )
-                .hint("use fewer or smaller machines, or move some to another host"),
-            );
-        }
-    }
-}
-
 fn describe(spec: &MachineSpec) -> String {
     format!("{} cores, {}, {} on {}, {}", spec.cores, spec.memory, spec.disk, spec.storage, spec.nic.address)
 }
 
-fn add_steps(
+/// Adds the steps to `until`, after those that the plan has already.
+#[allow(clippy::too_many_arguments)] // each is another part of what was seen or decided
+pub(super) fn add_steps(
     project: &Project,
     observation: &Observation,
+    inventory: &Inventory,
     lives: &Lives,
     life: u32,
     needs: &[Need],
@@ -269,6 +246,11 @@ fn add_steps(
         before = vec![begin];
     }
     let mut last = Vec::new();
+    let late = capacity::latecomers(project, inventory, needs);
+    let mut removals: BTreeMap<&Name, Vec<String>> = BTreeMap::new();
+    for (spec, _) in project.machines.iter().zip(needs).filter(|(_, need)| matches!(need, Need::Replace(_))) {
+        removals.entry(&spec.host).or_default().push(format!("machine/{}/remove", spec.node));
+    }
     for (machine, (spec, need)) in project.machines.iter().zip(needs).enumerate() {
         let step = |verb: &str| format!("machine/{}/{verb}", spec.node);
         let mut change = |symbol, disruption, detail: String| {
@@ -301,11 +283,15 @@ fn add_steps(
             }
             needs_before = vec![step("create")];
         }
+        if late.contains(&machine) {
+            needs_before.extend(removals.get(&spec.host).into_iter().flatten().cloned());
+        }
         plan.push(step("start"), Action::Start(machine), &needs_before, project.deadlines.start, "it is off");
         last.push(step("start"));
     }
     if until > Milestone::MachinesRunning {
         last.extend(node::add_steps(project, observation, until, plan));
+        handover::add_steps(project, observation, until, &mut last, plan);
     }
     let complete = lives.get(life).is_some_and(|life| life.complete);
     if !complete && !plan.is_refused() {

@@ -2,7 +2,7 @@
 
 use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, Plan, Symbol, subject, unseen};
 use crate::observation::Part;
-use crate::{Machine, MachineSpec, Observation, Problem, Project, Slot, Standing};
+use crate::{Inventory, Machine, MachineSpec, Observation, Problem, Project, Slot, Standing};
 
 pub(super) fn plan(project: &Project, observation: &Observation) -> Plan {
     let mut plan = Plan::empty(Goal::Destroy);
@@ -13,6 +13,7 @@ pub(super) fn plan(project: &Project, observation: &Observation) -> Plan {
             return plan;
         }
     };
+    plan.spares = youngest(inventory, observation).map(|life| life + 1);
     let mut before = Vec::new();
     match &observation.lives {
         Part::Known(lives) => {
@@ -81,6 +82,16 @@ pub(super) fn plan(project: &Project, observation: &Observation) -> Plan {
         }
     }
     plan
+}
+
+/// The youngest life that is seen: in the secret store, or on a machine.
+fn youngest(inventory: &Inventory, observation: &Observation) -> Option<u32> {
+    let on_machines = inventory.slots.values().filter_map(|slot| match slot {
+        Slot::Present(machine) => machine.standing.ours().map(|mark| mark.life),
+        _ => None,
+    });
+    let in_store = observation.lives.known().and_then(|lives| Some(lives.newest()?.0));
+    on_machines.chain(in_store).max()
 }
 
 /// The codes of what stays on a reserved id after a destroy.

@@ -4,9 +4,14 @@
 //! goal. It is data: it prints as a diff, it names every step, and it tells all
 //! its problems at once. A plan with an error among them is refused whole.
 
+mod capacity;
 mod create;
+mod datasets;
 pub(crate) mod destroy;
+mod goal;
+mod handover;
 mod node;
+pub(crate) mod rebirth;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,40 +19,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(crate) use create::import_limit;
+pub use goal::{Decisions, Goal, LostLife};
 
-use crate::{Milestone, Observation, Problem, Project};
-
-/// What the caller wants to be true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Goal {
-    /// The cluster stands.
-    Create,
-    /// Nothing of the cluster is left.
-    Destroy,
-}
-
-impl fmt::Display for Goal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Create => "create",
-            Self::Destroy => "destroy",
-        })
-    }
-}
-
-/// What to do when the store knows a life that was whole and has neither
-/// tombstone nor machines: somebody removed them without castle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LostLife {
-    /// Refuse, and say what the choices are.
-    #[default]
-    Ask,
-    /// Bring the same life back, with its bundle.
-    Continue,
-    /// End it and begin the next.
-    Begin,
-}
+use crate::handover::SeedPart;
+use crate::{Credential, Lives, Milestone, NodeRole, Observation, Problem, Project};
 
 /// What a change does to what runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -133,12 +108,56 @@ pub enum Action {
     Cni,
     /// Waits until every declared node is Ready.
     Nodes,
+    /// Plants a part of the seed.
+    Seed(SeedPart),
+    /// Waits until Flux holds the cluster, and nudges it.
+    Handover,
+    /// Waits until a declared probe is answered. Probes are named by their place in
+    /// the declaration.
+    Probe(usize),
+    /// Puts an administrator's credential where others find it.
+    Escrow(Credential),
     /// Notes that the etcd of a life was born.
     NoteBirth(u32),
     /// Notes that a life was whole.
     CompleteLife(u32),
     /// Writes a life's tombstone.
     EndLife(u32),
+}
+
+impl Action {
+    /// The milestone that it tells of once it is done, the last of its kind.
+    pub(crate) fn tells_of(self) -> Option<Milestone> {
+        match self {
+            Self::Start(_) => Some(Milestone::MachinesRunning),
+            Self::Api => Some(Milestone::ApiServing),
+            Self::Cni => Some(Milestone::CniReady),
+            Self::Nodes => Some(Milestone::NodesReady),
+            Self::Handover => Some(Milestone::HandoverReady),
+            Self::Probe(_) => Some(Milestone::AppsReady),
+            _ => None,
+        }
+    }
+
+    /// The first milestone that waits for it.
+    fn serves(self, project: &Project) -> Option<Milestone> {
+        Some(match self {
+            Self::EndLife(_) | Self::BeginLife(_) | Self::Remove(_) | Self::Ensure(_) | Self::Start(_) => {
+                Milestone::MachinesRunning
+            }
+            Self::Answer(machine) | Self::Configure(machine) if project.machines[machine].role == NodeRole::Worker => {
+                Milestone::NodesReady
+            }
+            Self::Answer(_) | Self::Configure(_) | Self::Bootstrap(_) | Self::Join(_) | Self::Api => {
+                Milestone::ApiServing
+            }
+            Self::Cni => Milestone::CniReady,
+            Self::Nodes => Milestone::NodesReady,
+            Self::Seed(_) | Self::Handover => Milestone::HandoverReady,
+            Self::Probe(_) => Milestone::AppsReady,
+            Self::Escrow(_) | Self::NoteBirth(_) | Self::CompleteLife(_) => return None,
+        })
+    }
 }
 
 /// One step of a plan.
@@ -168,6 +187,10 @@ pub struct Plan {
     pub goal: Goal,
     /// The life that it concerns, if any.
     pub life: Option<u32>,
+    /// The life whose machines it does not remove, with all younger ones: those are
+    /// born for its own sake, or since it looked.
+    #[serde(skip)]
+    pub spares: Option<u32>,
     /// The differences.
     pub changes: Vec<Change>,
     /// The steps, those first that others wait for.
@@ -182,15 +205,28 @@ const DEADLINE_STORE: Duration = Duration::from_secs(60);
 impl Plan {
     /// Decides what must happen for `goal`.
     #[must_use]
-    pub fn of(project: &Project, observation: &Observation, goal: Goal, lost: LostLife, until: Milestone) -> Self {
-        match goal {
-            Goal::Create => create::plan(project, observation, lost, until),
+    pub fn of(
+        project: &Project,
+        observation: &Observation,
+        goal: Goal,
+        decisions: &Decisions,
+        until: Milestone,
+    ) -> Self {
+        let mut plan = match goal {
+            Goal::Create => create::plan(project, observation, decisions.lost_life, until),
+            Goal::Handover => handover::plan(project, observation, until),
+            Goal::Rebirth => rebirth::plan(project, observation, decisions, until),
             Goal::Destroy => destroy::plan(project, observation),
+        };
+        if plan.goal != Goal::Destroy {
+            plan.spares = plan.life;
         }
+        datasets::guard(project, observation, decisions, &mut plan);
+        plan
     }
 
     fn empty(goal: Goal) -> Self {
-        Self { goal, life: None, changes: Vec::new(), steps: Vec::new(), problems: Vec::new() }
+        Self { goal, life: None, spares: None, changes: Vec::new(), steps: Vec::new(), problems: Vec::new() }
     }
 
     /// Whether the world already is as wanted.
@@ -205,6 +241,22 @@ impl Plan {
         self.problems.iter().any(Problem::is_error)
     }
 
+    /// Whether it leads to a handover.
+    pub(crate) fn ends_in_a_handover(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::Seed(_) | Action::Handover))
+    }
+
+    /// Whether it ends a life, or begins one that is not committed yet: what it
+    /// cannot bring to its end is better not begun.
+    pub(crate) fn turns_a_page(&self, lives: Option<&Lives>) -> bool {
+        let is_committed = |life: u32| lives.and_then(|lives| lives.get(life)).is_some_and(|life| life.committed);
+        self.steps.iter().any(|step| match step.action {
+            Action::EndLife(_) => true,
+            Action::BeginLife(life) => !is_committed(life),
+            _ => false,
+        })
+    }
+
     /// Whether all that refuses it is that something could not be seen, so that
     /// another look may help.
     #[must_use]
@@ -213,12 +265,25 @@ impl Plan {
         errors.peek().is_some() && errors.all(|problem| problem.code == UNSEEN)
     }
 
+    /// The life that a rebirth replaces; 0: none. `None` for any other plan.
+    pub(crate) fn replaced(&self) -> Option<u32> {
+        self.life.filter(|_| self.goal == Goal::Rebirth).map(|life| life - 1)
+    }
+
     /// The machines that it would make, by their place in the declaration.
     pub fn births(&self) -> impl Iterator<Item = usize> {
         self.steps.iter().filter_map(|step| match step.action {
             Action::Ensure(machine) => Some(machine),
             _ => None,
         })
+    }
+
+    /// The milestones up to `until` that no step of the plan is needed for.
+    pub(crate) fn reached_already(&self, project: &Project, until: Milestone) -> impl Iterator<Item = Milestone> {
+        let first_missing = self.steps.iter().filter_map(|step| step.action.serves(project)).min();
+        Milestone::ALL
+            .into_iter()
+            .filter(move |milestone| *milestone <= until && first_missing.is_none_or(|missing| *milestone < missing))
     }
 
     /// One line: how many machines are added, changed, destroyed.
@@ -231,6 +296,11 @@ impl Plan {
             count(&[Symbol::Update]),
             count(&[Symbol::Remove, Symbol::Replace])
         )
+    }
+
+    /// Whether it has a step of this name.
+    fn has(&self, id: &str) -> bool {
+        self.steps.iter().any(|step| step.id == id)
     }
 
     fn push(&mut self, id: String, action: Action, needs: &[String], deadline: Duration, because: impl Into<String>) {
@@ -257,7 +327,7 @@ impl fmt::Display for Plan {
         for change in &self.changes {
             writeln!(f, "{change}")?;
         }
-        if self.changes.is_empty() && !self.is_refused() {
+        if self.is_done() && self.changes.is_empty() && !self.is_refused() {
             return f.write_str("No changes.");
         }
         f.write_str(&self.summary())
@@ -267,7 +337,7 @@ impl fmt::Display for Plan {
 /// The code of a problem that only means: it could not be seen.
 const UNSEEN: &str = "not-known";
 
-fn unseen(subject: impl Into<String>, why: &str) -> Problem {
+pub(crate) fn unseen(subject: impl Into<String>, why: &str) -> Problem {
     Problem::error(UNSEEN, subject, format!("its state is not known: {why}"))
         .hint("nothing is done on a guess; mend the connection and run again")
 }

@@ -78,7 +78,9 @@ pub(super) fn add_steps(
         );
     }
     let born: Vec<String> = exists(plan, &bootstrap).then_some(bootstrap).into_iter().collect();
-    let joins = control_planes.iter().skip(1).filter(|&&machine| until >= Milestone::NodesReady && !votes(machine));
+    // Where etcd lives already, the first control plane joins like any other.
+    let joins = control_planes.iter().skip(born.len());
+    let joins = joins.filter(|&&machine| until >= Milestone::NodesReady && !votes(machine));
     for &machine in joins {
         let needs: Vec<String> = needs_of(machine).into_iter().chain(born.clone()).collect();
         let id = format!("node/{}/join", project.machines[machine].node);

@@ -7,9 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Site;
-use crate::drive::reached;
 use crate::life::Fact;
-use crate::plan::{Action, PlannedStep};
+use crate::plan::{Action, Goal, PlannedStep};
 use crate::step::{Step, Verdict};
 use crate::{Context, Error, ErrorKind, MachineSpec, Milestone, NodeRole, Power, Result, Slot};
 
@@ -37,6 +36,57 @@ impl MachineWork {
         first == Some(machine)
     }
 
+    /// Whether the machine that was to make room has made it already, and the one of
+    /// the new life stands there: another operator was faster.
+    async fn is_born_anew(&self, cx: &Context, machine: usize) -> Result<bool> {
+        if self.site.goal == Goal::Destroy {
+            return Ok(false);
+        }
+        let life = self.site.life_number()?;
+        Ok(match self.look(cx, machine).await? {
+            Slot::Present(found) if !found.dying => found.standing.ours().is_some_and(|mark| mark.life >= life),
+            _ => false,
+        })
+    }
+
+    /// Removes the machine that was to make room. One of the new life stays, whether
+    /// it is seen before the removal or in the midst of it.
+    async fn remove(&self, cx: &Context, machine: usize) -> Result<()> {
+        let (site, spec) = (&self.site, self.spec(machine));
+        let stays = || cx.notice(format!("machine {} is of this life already; it stays", spec.id));
+        if self.is_born_anew(cx, machine).await? {
+            stays();
+            return Ok(());
+        }
+        match site.backends.machines.destroy(cx, &site.remover(), spec).await {
+            Ok(removal) => site.found(removal.leftovers),
+            Err(error) if error.kind() == ErrorKind::Conflict && self.is_born_anew(cx, machine).await? => stays(),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Makes the machine exist. What an older life left under its number, in
+    /// creation when the plan saw it and so not yet judged, is removed first.
+    async fn give_birth(&self, cx: &Context, machine: usize) -> Result<()> {
+        let (site, spec) = (&self.site, self.spec(machine));
+        let (machines, birth) = (&site.backends.machines, site.birth(spec)?);
+        let Err(error) = machines.ensure(cx, &site.owner(), spec, &birth).await else { return Ok(()) };
+        if error.kind() != ErrorKind::ForeignOwner {
+            return Err(error);
+        }
+        match self.look(cx, machine).await? {
+            Slot::Present(found) if found.standing.ours().is_some_and(|mark| mark.life < birth.life) => {
+                cx.check()?;
+                let removal = machines.destroy(cx, &site.remover(), spec).await?;
+                site.found(removal.leftovers);
+                cx.check()?;
+                machines.ensure(cx, &site.owner(), spec, &birth).await.map(drop)
+            }
+            _ => Err(error),
+        }
+    }
+
     async fn look(&self, cx: &Context, machine: usize) -> Result<Slot> {
         self.site.backends.machines.get(cx, &self.site.owner(), self.spec(machine)).await
     }
@@ -58,6 +108,11 @@ impl Step for MachineWork {
 
     fn limit(&self) -> Option<&str> {
         self.step.limit.as_deref()
+    }
+
+    /// Everything after the machines waits for the first control plane.
+    fn is_urgent(&self) -> bool {
+        matches!(self.step.action, Action::Ensure(machine) if self.is_first_control_plane(machine))
     }
 
     fn observed(&self) -> Option<Verdict> {
@@ -92,28 +147,24 @@ impl Step for MachineWork {
         match self.step.action {
             Action::BeginLife(number) => site.begin_life(cx, number).await?,
             Action::NoteBirth(number) => vault.record(number, Fact::Born, "etcd").await?,
-            Action::CompleteLife(number) => vault.record(number, Fact::Complete, "create").await?,
-            Action::EndLife(number) => vault.record(number, Fact::Ended, "destroy").await?,
+            Action::CompleteLife(number) => vault.record(number, Fact::Complete, site.goal.name()).await?,
+            Action::EndLife(number) => vault.record(number, Fact::Ended, site.goal.name()).await?,
             Action::Ensure(machine) => {
-                let spec = self.spec(machine);
                 if self.is_first_control_plane(machine)
                     && site.was_asked_for_etcd().await?
                     && matches!(self.look(cx, machine).await?, Slot::Absent)
                 {
                     site.note_loss().await?;
                 }
-                machines.ensure(cx, &site.owner(), spec, &site.birth(spec)?).await?;
+                self.give_birth(cx, machine).await?;
             }
             Action::Start(machine) => {
                 machines.power(cx, &site.owner(), self.spec(machine), Power::Running).await?;
                 if site.started() {
-                    reached(cx, Milestone::MachinesRunning.name());
+                    site.reached(cx, Milestone::MachinesRunning);
                 }
             }
-            Action::Remove(machine) => {
-                let removal = machines.destroy(cx, &site.owner(), self.spec(machine)).await?;
-                site.found(removal.leftovers);
-            }
+            Action::Remove(machine) => self.remove(cx, machine).await?,
             _ => return Err(Error::new(ErrorKind::Unexpected, format!("`{}` is no work on a machine", self.step.id))),
         }
         self.confirmed.store(true, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! Planned steps, bound to the backends that carry them out.
 
+mod handover;
 mod machine;
 mod node;
 mod site;
@@ -23,6 +24,9 @@ pub(crate) fn steps_of(plan: &Plan, site: &Arc<Site>) -> Vec<Box<dyn Step>> {
             | Action::Api
             | Action::Cni
             | Action::Nodes => Box::new(node::NodeWork::new(step.clone(), site.clone())) as Box<dyn Step>,
+            Action::Seed(_) | Action::Handover | Action::Probe(_) | Action::Escrow(_) => {
+                Box::new(handover::HandoverWork::new(step.clone(), site.clone()))
+            }
             _ => Box::new(machine::MachineWork::new(step.clone(), site.clone())),
         })
         .collect()

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt};
 
 use super::Site;
-use crate::drive::reached;
 use crate::plan::{Action, PlannedStep};
 use crate::step::{Step, Verdict};
 use crate::{Context, Error, ErrorKind, Member, Milestone, NodeRole, NodeState, Power, Result, Slot};
@@ -209,7 +208,16 @@ impl NodeWork {
         loop {
             cx.check()?;
             match self.prove_that_no_etcd_lives(cx, first).await {
-                Ok(()) => {}
+                Ok(None) => {}
+                // Another operator was faster: there is nothing to ask for any more.
+                Ok(Some(witness)) => {
+                    cx.waiting(witness);
+                    next(cx, &mut wakes, &self.step.id).await?;
+                    if patient(self.votes(cx, first).await)? == Verdict::Met {
+                        return Ok(());
+                    }
+                    continue;
+                }
                 // Silence is no proof: it is waited for, and asked again.
                 Err(error) if error.kind() == ErrorKind::Unreachable => {
                     self.bear(cx, first, error).await?;
@@ -248,7 +256,10 @@ impl NodeWork {
     /// that has members forbids it; one that cannot be asked forbids it too, unless
     /// the hypervisor proves that it never ran with a configuration: its machine is
     /// absent, or off, or it waits in maintenance.
-    async fn prove_that_no_etcd_lives(&self, cx: &Context, first: usize) -> Result<()> {
+    ///
+    /// `Some`: it was born already, on the first control plane, and others have joined
+    /// it; who says so.
+    async fn prove_that_no_etcd_lives(&self, cx: &Context, first: usize) -> Result<Option<String>> {
         for machine in self.control_planes() {
             let spec = &self.site.project.machines[machine];
             let refuse = |what: String| {
@@ -286,13 +297,20 @@ impl NodeWork {
                 NodeState::Ours(_) if machine == first => {}
                 NodeState::Ours(_) => {
                     let members = self.members(cx, machine).await?;
+                    let first = &self.site.project.machines[first];
+                    if members.iter().any(|member| member.addresses.contains(&first.nic.address)) {
+                        return Ok(Some(format!(
+                            "etcd was born: {} lists {} among its members",
+                            spec.node, first.node
+                        )));
+                    }
                     if !members.is_empty() {
                         return Err(refuse(format!("{} already lists {} members", spec.node, members.len())));
                     }
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether this run made the first control plane's machine in a life that had
@@ -326,6 +344,11 @@ impl NodeWork {
         unconfigured || self.site.was_blank(machine)
     }
 
+    fn met(&self, cx: &Context, milestone: Milestone) -> Verdict {
+        self.site.reached(cx, milestone);
+        Verdict::Met
+    }
+
     async fn nodes_are_ready(&self, cx: &Context) -> Result<Verdict> {
         let nodes = self.site.api(cx)?.nodes(cx).await?;
         for machine in 0..self.site.project.machines.len() {
@@ -354,11 +377,6 @@ async fn next(cx: &Context, wakes: &mut BoxStream<'static, ()>, step: &str) -> R
             Error::new(ErrorKind::Unreachable, format!("`{step}` lost its watch"))
         }),
     }
-}
-
-fn met(cx: &Context, milestone: Milestone) -> Verdict {
-    reached(cx, milestone.name());
-    Verdict::Met
 }
 
 /// An API that does not answer is a reason to wait, not a failure.
@@ -445,13 +463,16 @@ impl Step for NodeWork {
                 other => other,
             },
             Action::Join(machine) => self.votes(cx, machine).await,
-            Action::Api => self.site.api(cx)?.serves(cx).await.map(|()| met(cx, Milestone::ApiServing)),
+            Action::Api => self.site.api(cx)?.serves(cx).await.map(|()| self.met(cx, Milestone::ApiServing)),
             Action::Cni => self.site.api(cx)?.cni(cx).await.map(|cni| match cni.waiting {
-                _ if cni.is_ready() => met(cx, Milestone::CniReady),
+                _ if cni.is_ready() => self.met(cx, Milestone::CniReady),
                 Some(pod) => Verdict::NotYet(format!("{} of {} pods are ready: {pod}", cni.ready, cni.wanted).into()),
                 None => Verdict::NotYet("no pod of the network exists".into()),
             }),
-            Action::Nodes => self.nodes_are_ready(cx).await,
+            Action::Nodes => self.nodes_are_ready(cx).await.map(|verdict| match verdict {
+                Verdict::Met => self.met(cx, Milestone::NodesReady),
+                other => other,
+            }),
             _ => Err(Error::new(ErrorKind::Unexpected, format!("`{}` is no work on a node", self.step.id))),
         })
     }

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::drive::reached;
 use crate::life::{Fact, Vault};
+use crate::milestone::Ladder;
+use crate::plan::{Action, Goal, Plan};
 use crate::port::identity::Identity;
 use crate::{
-    Birth, Context, Error, ErrorKind, KubeApi, Kubernetes, MachineProvider, MachineSpec, NodeOs, NodeSite, NodeTarget,
-    Owner, Problem, Project, Result, SecretBytes,
+    Birth, Context, Error, ErrorKind, GitOps, Handover, KubeApi, Kubernetes, MachineProvider, MachineSpec, Milestone,
+    NodeOs, NodeSite, NodeTarget, Owner, Problem, Project, Result, SecretBytes, SecretText,
 };
 
 /// The backends of a castle.
@@ -18,12 +21,16 @@ pub(crate) struct Backends {
     pub(crate) identity: Arc<dyn Identity>,
     pub(crate) node_os: Option<Arc<dyn NodeOs>>,
     pub(crate) kubernetes: Option<Arc<dyn Kubernetes>>,
+    pub(crate) gitops: Option<Arc<dyn GitOps>>,
 }
 
 /// The place of one round's work.
 pub(crate) struct Site {
     pub(crate) project: Arc<Project>,
     pub(crate) backends: Backends,
+    pub(crate) goal: Goal,
+    /// The life whose machines are not removed here, with all younger ones.
+    spares: Option<u32>,
     known: Mutex<Known>,
 }
 
@@ -31,11 +38,16 @@ struct Known {
     owner: Owner,
     /// The life that is being lived, once it is committed.
     life: Option<LivedLife>,
+    kubeconfig: Option<SecretText>,
     api: Option<Arc<dyn KubeApi>>,
+    handover: Option<Arc<dyn Handover>>,
     /// Nodes that this round saw with a blank disk, before it configured them.
     blank: BTreeSet<usize>,
     /// How many machines are still to be started.
     starts: usize,
+    /// How many probes are still to be answered.
+    probes: usize,
+    ladder: Ladder,
     findings: Vec<Problem>,
 }
 
@@ -50,19 +62,36 @@ pub(crate) struct LivedLife {
 }
 
 impl Site {
-    pub(crate) fn new(project: Arc<Project>, backends: Backends, owner: Owner, life: Option<LivedLife>) -> Self {
+    pub(crate) fn new(
+        project: Arc<Project>,
+        backends: Backends,
+        owner: Owner,
+        life: Option<LivedLife>,
+        goal: Goal,
+    ) -> Self {
         Self {
             project,
             backends,
+            goal,
+            spares: None,
             known: Mutex::new(Known {
                 owner,
                 life,
+                kubeconfig: None,
                 api: None,
+                handover: None,
                 blank: BTreeSet::new(),
                 starts: 0,
+                probes: 0,
+                ladder: Ladder::default(),
                 findings: Vec::new(),
             }),
         }
+    }
+
+    /// The same, where machines of `life` and of younger ones are not removed.
+    pub(crate) fn sparing(self, life: Option<u32>) -> Self {
+        Self { spares: life, ..self }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -87,8 +116,23 @@ impl Site {
         self.known().blank.contains(&machine)
     }
 
-    pub(crate) fn expect_starts(&self, count: usize) {
-        self.known().starts = count;
+    /// What this round is to bring: machines that run, probes that are answered,
+    /// milestones.
+    pub(crate) fn expect(&self, plan: &Plan) {
+        let count = |is_one: fn(&Action) -> bool| plan.steps.iter().filter(|step| is_one(&step.action)).count();
+        let mut known = self.known();
+        known.starts = count(|action| matches!(action, Action::Start(_)));
+        known.probes = count(|action| matches!(action, Action::Probe(_)));
+        known.ladder = Ladder::to(plan.steps.iter().filter_map(|step| step.action.tells_of()));
+    }
+
+    /// Tells of a milestone. Each includes those before it, so it is told once
+    /// nothing below it is missing any more.
+    pub(crate) fn reached(&self, cx: &Context, milestone: Milestone) {
+        let told = self.known().ladder.reach(milestone);
+        for milestone in told {
+            reached(cx, milestone.name());
+        }
     }
 
     /// One more machine runs. `true`: it was the last that was off.
@@ -98,8 +142,24 @@ impl Site {
         known.starts == 0
     }
 
+    /// One more probe is answered. `true`: it was the last.
+    pub(crate) fn answered(&self) -> bool {
+        let mut known = self.known();
+        known.probes = known.probes.saturating_sub(1);
+        known.probes == 0
+    }
+
     pub(crate) fn owner(&self) -> Owner {
         self.known().owner.clone()
+    }
+
+    /// The owner on whose behalf machines are removed.
+    pub(crate) fn remover(&self) -> Owner {
+        let owner = self.owner();
+        match self.spares {
+            Some(life) => owner.sparing(life),
+            None => owner,
+        }
     }
 
     fn life(&self) -> Result<LivedLife> {
@@ -118,7 +178,7 @@ impl Site {
         cx.check()?;
         // The beginning is written before the bundle: once the bundle stands, it
         // is known what began the life.
-        vault.record(number, Fact::Began, "create").await?;
+        vault.record(number, Fact::Began, self.goal.name()).await?;
         cx.check()?;
         let bundle = vault.ensure_bundle(number, identity.as_ref(), cx.env()).await?;
         let cluster_id = identity.cluster_id(&bundle)?;
@@ -180,15 +240,41 @@ impl Site {
         Ok(NodeTarget { spec, uuid })
     }
 
-    /// The Kubernetes API of the life, with a kubeconfig minted for this run.
+    /// The number of the life that is being lived.
+    pub(crate) fn life_number(&self) -> Result<u32> {
+        Ok(self.life()?.number)
+    }
+
+    /// A kubeconfig, minted for this run.
+    fn kubeconfig(&self, cx: &Context) -> Result<SecretText> {
+        if let Some(kubeconfig) = self.known().kubeconfig.clone() {
+            return Ok(kubeconfig);
+        }
+        let kubeconfig = self.node_os()?.kubeconfig(cx.env(), &self.node_site()?, None)?;
+        self.known().kubeconfig = Some(kubeconfig.clone());
+        Ok(kubeconfig)
+    }
+
+    /// The handover of the life's cluster.
+    pub(crate) fn handover(&self, cx: &Context) -> Result<Arc<dyn Handover>> {
+        if let Some(handover) = self.known().handover.clone() {
+            return Ok(handover);
+        }
+        let missing = || Error::new(ErrorKind::Unsupported, "the castle was given no GitOps engine");
+        let gitops = self.backends.gitops.as_ref().ok_or_else(missing)?;
+        let handover = gitops.open(cx, &self.project, &self.kubeconfig(cx)?)?;
+        self.known().handover = Some(handover.clone());
+        Ok(handover)
+    }
+
+    /// The Kubernetes API of the life.
     pub(crate) fn api(&self, cx: &Context) -> Result<Arc<dyn KubeApi>> {
         if let Some(api) = self.known().api.clone() {
             return Ok(api);
         }
         let missing = || Error::new(ErrorKind::Unsupported, "the castle was given no Kubernetes client");
         let kubernetes = self.backends.kubernetes.as_ref().ok_or_else(missing)?;
-        let kubeconfig = self.node_os()?.kubeconfig(cx.env(), &self.node_site()?, None)?;
-        let api = kubernetes.connect(cx, &kubeconfig)?;
+        let api = kubernetes.connect(cx, &self.kubeconfig(cx)?)?;
         self.known().api = Some(api.clone());
         Ok(api)
     }

@@ -35,12 +35,14 @@ enum Flaw {
     RemovesStrangers,
     SkipsStrangers,
     TrustsTheName,
+    TakesTheYounger,
+    SkipsTheYounger,
     SilenceIsAbsence,
     SilenceIsRemoval,
 }
 
 /// Flaw, the rule that catches it, and what that rule says.
-const CAUGHT: [(Flaw, &str, &str); 18] = [
+const CAUGHT: [(Flaw, &str, &str); 20] = [
     (Flaw::ForgetsFreeIds, RULES[0], "the ids that list shows"),
     (Flaw::CallsHiddenAbsent, RULES[0], "is not seen as hidden"),
     (Flaw::LookWrites, RULES[0], "looks sent"),
@@ -57,8 +59,10 @@ const CAUGHT: [(Flaw, &str, &str); 18] = [
     (Flaw::RemovesStrangers, RULES[7], "succeeded where foreign_owner was due"),
     (Flaw::SkipsStrangers, RULES[7], "succeeded where foreign_owner was due"),
     (Flaw::TrustsTheName, RULES[7], "a machine whose mark cannot be checked"),
-    (Flaw::SilenceIsAbsence, RULES[8], "as absent"),
-    (Flaw::SilenceIsRemoval, RULES[8], "destroy said done"),
+    (Flaw::TakesTheYounger, RULES[8], "succeeded where conflict was due"),
+    (Flaw::SkipsTheYounger, RULES[8], "succeeded where conflict was due"),
+    (Flaw::SilenceIsAbsence, RULES[9], "as absent"),
+    (Flaw::SilenceIsRemoval, RULES[9], "destroy said done"),
 ];
 
 /// A provider with a flaw, on a house in memory that the harness shares.
@@ -189,6 +193,12 @@ impl MachineProvider for Broken {
             (Flaw::TrustsTheName, Ok(Slot::Present(machine))) if machine.name == spec.node.as_str() => {
                 self.evict(spec.id);
             }
+            (Flaw::TakesTheYounger, Ok(Slot::Present(_))) => self.evict(spec.id),
+            (Flaw::SkipsTheYounger, Ok(Slot::Present(machine)))
+                if machine.standing.ours().is_some_and(|mark| owner.may_remove(mark, machine.dying).is_err()) =>
+            {
+                return Ok(Removal::default());
+            }
             _ => {}
         }
         self.inner.destroy(cx, owner, spec).await
@@ -315,6 +325,7 @@ fn every_rule_catches_the_provider_that_breaks_it() {
                 "destroy_leaves_no_trace" => machines::destroy_leaves_no_trace(&house).await,
                 "destroy_twice_is_fine" => machines::destroy_twice_is_fine(&house).await,
                 "a_stranger_survives" => machines::a_stranger_survives(&house).await,
+                "a_younger_life_survives" => machines::a_younger_life_survives(&house).await,
                 "silence_is_not_absence" => machines::silence_is_not_absence(&house).await,
                 unknown => unreachable!("no rule is called {unknown}"),
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+mod broken_gitops;
 mod broken_machines;
 mod broken_secrets;
 
@@ -30,9 +31,10 @@ fn table(source: &str) -> Vec<&str> {
 
 #[test]
 fn every_rule_of_the_tables_has_its_test() {
-    use castle_core::conformance::{machines, secrets};
+    use castle_core::conformance::{gitops, machines, secrets};
     assert_eq!(table(include_str!("../../src/port/secrets.rs")), secrets::RULES);
     assert_eq!(table(include_str!("../../src/port/machines.rs")), machines::RULES);
+    assert_eq!(table(include_str!("../../src/port/gitops.rs")), gitops::RULES);
 }
 
 /// Every rule must be seen failing, so the broken implementations of a port
