@@ -6,7 +6,8 @@
 
 mod dial;
 mod error;
-mod follow;
+pub(crate) mod follow;
+pub(crate) mod object;
 mod wire;
 
 use std::fmt;
@@ -23,8 +24,9 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::ListParams;
 
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
 
+use crate::dial::{Network, Tasks};
 use crate::kubeconfig::Access;
 
 /// The name in reports and in request counts.
@@ -83,11 +85,10 @@ impl port::Kubernetes for KubeClient {
 }
 
 impl KubeClient {
-    fn open(&self, kubeconfig: &SecretText) -> Result<KubeApi> {
+    pub(crate) fn open(&self, kubeconfig: &SecretText) -> Result<KubeApi> {
         let access = Access::read(kubeconfig).map_err(|why| Error::BadKubeconfig { why })?;
         let server = dial::Server::of(&access.server)?;
-        let budget = wire::real(&self.clock, wire::CONNECT_BUDGET);
-        let dialer = dial::Dialer::new(&server, access, &self.dial, self.source, &self.clock, budget)?;
+        let dialer = server.dialer(access, &Network::of(&self.dial, self.source, &self.clock))?;
         let (client, tasks) = wire::client(&server, dialer, &self.clock, Arc::clone(&self.meter));
         Ok(KubeApi { client, server: Arc::new(server), clock: self.clock.clone(), _tasks: tasks })
     }
@@ -100,7 +101,7 @@ pub struct KubeApi {
     server: Arc<dial::Server>,
     clock: Clock,
     /// The connections end with the last handle.
-    _tasks: dial::Tasks,
+    _tasks: Tasks,
 }
 
 impl fmt::Debug for KubeApi {
@@ -127,7 +128,7 @@ impl port::KubeApi for KubeApi {
         if said.trim() == "ok" {
             return Ok(());
         }
-        Err(Error::Malformed { request: "GET /readyz", why: "it is not `ok`".into() }.into())
+        Err(Error::Malformed { request: "GET /readyz".into(), why: "it is not `ok`".into() }.into())
     }
 
     async fn nodes(&self, _cx: &Context) -> castle_core::Result<Vec<KubeNode>> {

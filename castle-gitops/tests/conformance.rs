@@ -19,6 +19,7 @@ impl SecretsHarness for Folder {
 #[tokio::test]
 async fn files_keep_every_rule() {
     let lines = secrets::all(|| Folder(TempDir::new().expect("a temporary folder"))).await;
+    println!("{}", lines.join("\n"));
     assert_eq!(lines.len(), secrets::RULES.len());
     assert!(lines[0].starts_with("conformance secrets files "), "{lines:?}");
 }

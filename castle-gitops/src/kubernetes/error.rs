@@ -46,22 +46,35 @@ pub enum Error {
     #[error("{request} was answered with status {status}: {said}")]
     Refused {
         /// The request.
-        request: &'static str,
+        request: String,
         /// The HTTP status code.
         status: u16,
         /// The machine-readable reason, for example `Forbidden`.
         reason: String,
         /// The sentence for people.
         said: String,
+        /// The single causes: a reason, a field and a sentence each.
+        causes: Vec<Cause>,
     },
     /// The answer is not what Kubernetes answers.
     #[error("the answer to {request} is not understood: {why}")]
     Malformed {
         /// The request.
-        request: &'static str,
+        request: String,
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// One of the causes of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cause {
+    /// For example `FieldManagerConflict`.
+    pub reason: String,
+    /// The field: `.spec.replicas`.
+    pub field: String,
+    /// The sentence for people.
+    pub said: String,
 }
 
 /// The result of this module.
@@ -71,6 +84,23 @@ impl Error {
     /// Whether the watch began too far back.
     pub(crate) fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { status: 410, .. })
+    }
+
+    /// Whether the object, or its whole kind, is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// The fields that others hold, if that is why an apply was refused.
+    pub(crate) fn conflicts(&self) -> Option<&[Cause]> {
+        match self {
+            Self::Refused { status: 409, causes, .. }
+                if causes.iter().any(|cause| cause.reason == "FieldManagerConflict") =>
+            {
+                Some(causes)
+            }
+            _ => None,
+        }
     }
 }
 

@@ -1,16 +1,19 @@
-//! Waking when nodes or system pods have changed.
+//! Waking when objects have changed.
 
-use std::fmt;
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::serde::de::DeserializeOwned;
 use kube::Api;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::core::PartialObjectMeta;
 
-use super::{Error, KubeApi, Result, wire};
+use super::object::Kind;
+use super::{Error, KubeApi, Result, SYSTEM, wire};
 
 /// The first pause after a failure, in castle's time. It doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
@@ -19,10 +22,50 @@ const PAUSE_LONGEST: Duration = Duration::from_millis(500);
 /// ends it in order.
 const WATCH_SECONDS: u32 = 290;
 
+/// A collection that is followed.
+#[derive(Debug, Clone)]
+pub(crate) struct Followed {
+    pub(crate) kind: Kind,
+    /// Empty: all namespaces.
+    pub(crate) namespace: &'static str,
+    /// Whether a definition makes the kind, so that it may not be there yet.
+    pub(crate) is_defined: bool,
+}
+
+impl Followed {
+    /// A kind that every API serves.
+    pub(crate) fn of(kind: Kind) -> Self {
+        Self { kind, namespace: "", is_defined: false }
+    }
+
+    /// A kind that a definition brings. Such ones are followed together with
+    /// [`Kind::DEFINITION`].
+    pub(crate) fn defined(kind: Kind) -> Self {
+        Self { kind, namespace: "", is_defined: true }
+    }
+
+    fn api(&self, api: &KubeApi) -> Api<DynamicObject> {
+        let resource = ApiResource {
+            group: self.kind.group.to_string(),
+            version: self.kind.version.to_string(),
+            api_version: self.kind.api_version(),
+            kind: self.kind.kind.to_string(),
+            plural: self.kind.plural.to_string(),
+        };
+        match self.namespace {
+            "" => Api::all_with(api.client.clone(), &resource),
+            namespace => Api::namespaced_with(api.client.clone(), namespace, &resource),
+        }
+    }
+}
+
+/// Who is told what has changed; `None`: everything may have.
+pub(crate) type Listener = Arc<dyn Fn(Option<&Kind>) + Send + Sync>;
+
 /// What came of one event of a watch.
 enum Heard {
-    /// Something has changed.
-    Change,
+    /// The object of this name has changed.
+    Change(String),
     /// A bookmark.
     Nothing,
     /// The watch ended in order.
@@ -31,46 +74,71 @@ enum Heard {
     Failed(Error),
 }
 
+type Events = BoxStream<'static, (Heard, Option<String>)>;
+
 /// The watch of one collection: where it is, and its stream while it stands.
 struct Watch {
-    version: String,
-    events: Option<BoxStream<'static, (Heard, Option<String>)>>,
+    of: Followed,
+    place: Place,
 }
 
-/// One follower of nodes and system pods.
-struct Follower {
+enum Place {
+    /// Its definition does not exist.
+    Absent,
+    /// Its definition exists; it is not served yet, as far as is known.
+    Expected,
+    At {
+        version: String,
+        events: Option<Events>,
+    },
+}
+
+/// One follower of some collections.
+pub(crate) struct Follower {
     api: KubeApi,
-    /// Nodes and pods; `None` until they were listed.
-    watches: Option<[Watch; 2]>,
+    of: Vec<Followed>,
+    listener: Listener,
+    /// `None` until they were listed.
+    watches: Option<Vec<Watch>>,
     pause: Duration,
     /// Whether nothing was heard since the last list.
     is_fresh: bool,
-    is_first: bool,
 }
 
-/// A wake at the beginning, one after each change, and, while the API does not
-/// answer, one after each pause.
+/// A wake at the beginning, one after each change of nodes or system pods, and,
+/// while the API does not answer, one after each pause.
 pub(super) fn wakes(api: KubeApi) -> BoxStream<'static, ()> {
-    let follower = Follower { api, watches: None, pause: PAUSE_FIRST, is_fresh: true, is_first: true };
-    stream::unfold(follower, |mut follower| async move {
-        if !std::mem::take(&mut follower.is_first) {
+    let pods = Followed { namespace: SYSTEM, ..Followed::of(Kind::POD) };
+    let follower = Follower::new(api, vec![Followed::of(Kind::NODE), pods], Arc::new(|_| {}));
+    stream::unfold((follower, true), |(mut follower, is_first)| async move {
+        if !is_first {
             follower.next_wake().await;
         }
-        Some(((), follower))
+        Some(((), (follower, false)))
     })
     .boxed()
 }
 
 impl Follower {
-    async fn next_wake(&mut self) {
+    pub(crate) fn new(api: KubeApi, of: Vec<Followed>, listener: Listener) -> Self {
+        Self { api, of, listener, watches: None, pause: PAUSE_FIRST, is_fresh: true }
+    }
+
+    /// Waits until something has changed, or, while the API does not answer, for a
+    /// pause.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing that was heard is lost.
+    pub(crate) async fn next_wake(&mut self) {
         loop {
             if self.watches.is_none() {
-                match list(&self.api).await {
+                match list(&self.api, &self.of).await {
                     Ok(watches) => {
                         self.watches = Some(watches);
                         self.is_fresh = true;
                         // What changed before this list was not watched.
-                        return;
+                        return (self.listener)(None);
                     }
                     Err(error) => return self.rest(&error).await,
                 }
@@ -78,8 +146,8 @@ impl Follower {
             match self.hear().await {
                 Ok(true) => return,
                 Ok(false) => {
-                    let has_ended = self.watches.iter().flatten().any(|watch| watch.events.is_none());
-                    if has_ended {
+                    let ended = |watch: &Watch| matches!(watch.place, Place::At { events: None, .. });
+                    if self.watches.iter().flatten().any(ended) {
                         // Opened again from where it ended; the pause is for a server that ends every watch at once.
                         self.api.clock.sleep(PAUSE_FIRST).await;
                     }
@@ -87,6 +155,7 @@ impl Follower {
                 Err(error) => {
                     self.watches = None;
                     if !error.is_expired() || self.is_fresh {
+                        (self.listener)(None);
                         return self.rest(&error).await;
                     }
                 }
@@ -101,98 +170,155 @@ impl Follower {
         self.pause = (self.pause * 2).min(PAUSE_LONGEST);
     }
 
-    /// Waits for the next event of either watch. `true`: something has changed.
+    /// Waits for the next event of any watch. `true`: something has changed.
     async fn hear(&mut self) -> Result<bool> {
-        let (nodes_api, pods_api) = (self.api.nodes_api(), self.api.pods_api());
-        let Some([nodes, pods]) = &mut self.watches else { return Ok(false) };
-        if nodes.events.is_none() {
-            nodes.events = Some(open(&self.api, "WATCH nodes", nodes_api, &nodes.version).await?);
+        let Some(watches) = &mut self.watches else { return Ok(false) };
+        let mut is_new = false;
+        for watch in watches.iter_mut() {
+            is_new |= watch.open(&self.api).await?;
         }
-        if pods.events.is_none() {
-            pods.events = Some(open(&self.api, "WATCH pods", pods_api, &pods.version).await?);
+        if is_new {
+            (self.listener)(None);
+            return Ok(true);
         }
-        let (Some(node_events), Some(pod_events)) = (&mut nodes.events, &mut pods.events) else { return Ok(false) };
-        let (watch, heard) = tokio::select! {
-            biased;
-            heard = node_events.next() => (nodes, heard),
-            heard = pod_events.next() => (pods, heard),
+        let is_expecting = watches.iter().any(|watch| matches!(watch.place, Place::Expected));
+        let mut next = poll_fn(|cx| {
+            for (index, watch) in watches.iter_mut().enumerate() {
+                let Place::At { events: Some(events), .. } = &mut watch.place else { continue };
+                if let Poll::Ready(heard) = events.poll_next_unpin(cx) {
+                    return Poll::Ready((index, heard));
+                }
+            }
+            Poll::Pending
+        });
+        let heard = if is_expecting {
+            tokio::select! {
+                biased;
+                heard = &mut next => Some(heard),
+                () = self.api.clock.sleep(PAUSE_LONGEST) => None,
+            }
+        } else {
+            Some(next.await)
         };
-        let mut has_changed = watch.take(heard)?;
+        let Some((index, heard)) = heard else { return Ok(false) };
+        let mut changes = Vec::new();
+        changes.extend(watches[index].take(heard)?);
         (self.pause, self.is_fresh) = (PAUSE_FIRST, false);
         // What is here already is one wake with it.
-        for watch in self.watches.iter_mut().flatten() {
-            while let Some(heard) = watch.events.as_mut().and_then(|events| events.next().now_or_never()) {
-                has_changed |= watch.take(heard)?;
-                if watch.events.is_none() {
-                    break;
+        for watch in watches.iter_mut() {
+            while let Place::At { events: Some(events), .. } = &mut watch.place {
+                let Some(heard) = events.next().now_or_never() else { break };
+                changes.extend(watch.take(heard)?);
+            }
+        }
+        for (kind, name) in &changes {
+            (self.listener)(Some(kind));
+            if *kind == Kind::DEFINITION {
+                let fits = |watch: &&mut Watch| watch.of.is_defined && watch.of.kind.definition() == *name;
+                for watch in watches.iter_mut().filter(fits) {
+                    if matches!(watch.place, Place::Absent) {
+                        watch.place = Place::Expected;
+                    }
                 }
             }
         }
-        Ok(has_changed)
+        Ok(!changes.is_empty())
     }
 }
 
+/// Asks from which resource versions to watch.
+async fn list(api: &KubeApi, all: &[Followed]) -> Result<Vec<Watch>> {
+    let mut watches = Vec::with_capacity(all.len());
+    let mut definitions = BTreeSet::new();
+    for of in all {
+        if of.is_defined && !definitions.contains(&of.kind.definition()) {
+            watches.push(Watch { of: of.clone(), place: Place::Absent });
+            continue;
+        }
+        let is_whole = of.kind == Kind::DEFINITION;
+        match version_of(api, of, is_whole).await {
+            Ok((version, names)) => {
+                definitions.extend(names.into_iter().filter(|_| is_whole));
+                watches.push(Watch { of: of.clone(), place: Place::At { version, events: None } });
+            }
+            Err(error) if of.is_defined && error.is_not_found() => {
+                watches.push(Watch { of: of.clone(), place: Place::Expected });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(watches)
+}
+
 impl Watch {
-    fn take(&mut self, heard: Option<(Heard, Option<String>)>) -> Result<bool> {
-        let (heard, version) = heard.unwrap_or((Heard::End, None));
-        if let Some(version) = version {
-            self.version = version;
+    /// Opens the stream where it is not open. `true`: the kind is served now.
+    async fn open(&mut self, api: &KubeApi) -> Result<bool> {
+        match &mut self.place {
+            Place::Absent => Ok(false),
+            Place::Expected => match version_of(api, &self.of, false).await {
+                Ok((version, _)) => {
+                    self.place = Place::At { version, events: None };
+                    Ok(true)
+                }
+                Err(error) if error.is_not_found() => Ok(false),
+                Err(error) => Err(error),
+            },
+            Place::At { events: Some(_), .. } => Ok(false),
+            Place::At { version, events } => {
+                *events = Some(open(api, &self.of, version).await?);
+                Ok(false)
+            }
+        }
+    }
+
+    fn take(&mut self, heard: Option<(Heard, Option<String>)>) -> Result<Option<(Kind, String)>> {
+        let Place::At { version, events } = &mut self.place else { return Ok(None) };
+        let (heard, reached) = heard.unwrap_or((Heard::End, None));
+        if let Some(reached) = reached {
+            *version = reached;
         }
         match heard {
-            Heard::Change => Ok(true),
-            Heard::Nothing => Ok(false),
+            Heard::Change(name) => Ok(Some((self.of.kind.clone(), name))),
+            Heard::Nothing => Ok(None),
             Heard::End => {
-                self.events = None;
-                Ok(false)
+                *events = None;
+                Ok(None)
             }
             Heard::Failed(error) => Err(error),
         }
     }
 }
 
-/// Asks from which resource versions to watch.
-async fn list(api: &KubeApi) -> Result<[Watch; 2]> {
-    let at = |version: String| Watch { version, events: None };
-    let nodes = version_of(api, "GET nodes", api.nodes_api()).await?;
-    let pods = version_of(api, "GET pods", api.pods_api()).await?;
-    Ok([at(nodes), at(pods)])
+/// The collection's version, and the names in it, of which one will do unless all
+/// are asked for: whoever wakes lists the objects.
+async fn version_of(api: &KubeApi, of: &Followed, is_all: bool) -> Result<(String, Vec<String>)> {
+    let request = format!("GET {}", of.kind);
+    let params = if is_all { ListParams::default() } else { ListParams::default().limit(1) };
+    let list = wire::within(&api.clock, &api.server, &request, of.api(api).list_metadata(&params)).await?;
+    let names = list.items.into_iter().filter_map(|object| object.metadata.name).collect();
+    match list.metadata.resource_version {
+        Some(version) => Ok((version, names)),
+        None => Err(Error::Malformed { request, why: "the list has no resource version".into() }),
+    }
 }
 
-async fn version_of<K>(api: &KubeApi, request: &'static str, of: Api<K>) -> Result<String>
-where
-    K: Clone + DeserializeOwned + fmt::Debug,
-{
-    // The version counts, not the objects: whoever wakes lists them.
-    let params = ListParams::default().limit(1);
-    let list = wire::within(&api.clock, &api.server, request, of.list_metadata(&params)).await?;
-    list.metadata
-        .resource_version
-        .ok_or_else(|| Error::Malformed { request, why: "the list has no resource version".into() })
-}
-
-async fn open<K>(
-    api: &KubeApi,
-    request: &'static str,
-    of: Api<K>,
-    version: &str,
-) -> Result<BoxStream<'static, (Heard, Option<String>)>>
-where
-    K: Clone + DeserializeOwned + fmt::Debug + Send + 'static,
-{
+async fn open(api: &KubeApi, of: &Followed, version: &str) -> Result<Events> {
+    let request = format!("WATCH {}", of.kind);
     let params = WatchParams::default().timeout(WATCH_SECONDS);
-    let events = wire::within(&api.clock, &api.server, request, of.watch_metadata(&params, version)).await?;
+    let of = of.api(api);
+    let events = wire::within(&api.clock, &api.server, &request, of.watch_metadata(&params, version)).await?;
     let server = api.server.clone();
     Ok(events
         .map(move |event| match event {
             Ok(WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) => {
                 let PartialObjectMeta { metadata, .. } = object;
-                (Heard::Change, metadata.resource_version)
+                (Heard::Change(metadata.name.unwrap_or_default()), metadata.resource_version)
             }
             Ok(WatchEvent::Bookmark(bookmark)) => (Heard::Nothing, Some(bookmark.metadata.resource_version)),
             Ok(WatchEvent::Error(status)) => {
-                (Heard::Failed(wire::meaning(&server, request, kube::Error::Api(status))), None)
+                (Heard::Failed(wire::meaning(&server, &request, kube::Error::Api(status))), None)
             }
-            Err(error) => (Heard::Failed(wire::meaning(&server, request, error)), None),
+            Err(error) => (Heard::Failed(wire::meaning(&server, &request, error)), None),
         })
         .boxed())
 }

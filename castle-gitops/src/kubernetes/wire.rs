@@ -1,40 +1,32 @@
 //! Requests: how they are sent, counted and limited, and what their failures
 //! mean.
 
-use std::error::Error as StdError;
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use castle_core::{Clock, Meter, Pace};
+use castle_core::{Clock, Meter};
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use http_body_util::Limited;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioTimer;
 use kube::client::{Body, ConfigExt};
 
-use super::dial::{Dialer, Owned, Server, Tasks};
+use super::dial::Server;
 use super::{Error, Result};
+use crate::dial::{Dialer, Owned, Tasks, among_causes, real};
 
-/// How long a connection may take, in the time of the house.
-pub(super) const CONNECT_BUDGET: Duration = Duration::from_secs(3);
 /// How long an answer may take to begin, in the time of the house.
 const ANSWER_BUDGET: Duration = Duration::from_secs(30);
-/// A budget of a fast lab is never below this: its answers still cross real sockets.
-const LEAST: Duration = Duration::from_secs(2);
+/// How many bytes of one answer are read: the largest lists of a home have a few
+/// MiB. A watch counts as one answer, and is opened anew every few minutes.
+const ANSWER_CAP: usize = 64 << 20;
 /// After this much silence the server is asked for a sign of life, and has as
 /// long to give it (client-go asks after 30 s and waits 15).
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-
-/// A budget of castle's time in the machine's own.
-pub(super) fn real(clock: &Clock, budget: Duration) -> Duration {
-    match clock.pace() {
-        Pace::Scaled(factor) => budget.div_f64(factor).max(LEAST),
-        Pace::Virtual | Pace::Real => budget,
-    }
-}
 
 /// A client of one server, and the tasks of its connections.
 pub(super) fn client(server: &Server, dialer: Dialer, clock: &Clock, meter: Arc<Meter>) -> (kube::Client, Tasks) {
@@ -62,16 +54,18 @@ struct Counted {
 }
 
 impl tower::Service<Request<Body>> for Counted {
-    type Response = Response<Incoming>;
+    type Response = Response<Limited<Incoming>>;
     type Error = legacy::Error;
-    type Future = BoxFuture<'static, Result<Response<Incoming>, legacy::Error>>;
+    type Future = BoxFuture<'static, Result<Self::Response, legacy::Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), legacy::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let is_read = request.method().is_safe();
+        // A dry run changes nothing, whatever its method.
+        let is_dry = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "dryRun=All"));
+        let is_read = request.method().is_safe() || is_dry;
         let count = Count { meter: Arc::clone(&self.meter), is_read, is_sent: true };
         let answer = self.http.request(request);
         Box::pin(async move {
@@ -80,7 +74,7 @@ impl tower::Service<Request<Body>> for Counted {
             let answer = answer.await;
             // What found no server was never sent.
             count.is_sent = !answer.as_ref().is_err_and(legacy::Error::is_connect);
-            answer
+            answer.map(|answer| answer.map(|body| Limited::new(body, ANSWER_CAP)))
         })
     }
 }
@@ -107,7 +101,7 @@ impl Drop for Count {
 pub(super) async fn within<T>(
     clock: &Clock,
     server: &Server,
-    request: &'static str,
+    request: &str,
     answer: impl Future<Output = kube::Result<T>>,
 ) -> Result<T> {
     match clock.within_real(real(clock, ANSWER_BUDGET), answer).await {
@@ -121,17 +115,29 @@ pub(super) async fn within<T>(
 }
 
 /// What an error of kube means.
-pub(super) fn meaning(server: &Server, request: &'static str, error: kube::Error) -> Error {
+pub(super) fn meaning(server: &Server, request: &str, error: kube::Error) -> Error {
     match error {
         kube::Error::Api(status) => {
-            Error::Refused { request, status: status.code, reason: status.reason.clone(), said: status.message.clone() }
+            let details = status.details.as_ref();
+            let causes = details.into_iter().flat_map(|details| &details.causes).map(|cause| super::error::Cause {
+                reason: cause.reason.clone(),
+                field: cause.field.clone(),
+                said: cause.message.clone(),
+            });
+            Error::Refused {
+                request: request.to_owned(),
+                status: status.code,
+                reason: status.reason.clone(),
+                said: status.message.clone(),
+                causes: causes.collect(),
+            }
         }
         // The words of the error may quote the answer; its place is enough.
         kube::Error::SerdeError(why) => Error::Malformed {
-            request,
+            request: request.to_owned(),
             why: format!("unexpected JSON at line {}, column {}", why.line(), why.column()),
         },
-        kube::Error::FromUtf8(_) => Error::Malformed { request, why: "it is not text".into() },
+        kube::Error::FromUtf8(_) => Error::Malformed { request: request.to_owned(), why: "it is not text".into() },
         other => {
             if let Some(rustls::Error::InvalidCertificate(why)) = among_causes::<rustls::Error>(&other) {
                 return Error::Distrusted { server: server.shown.clone(), why: why.to_string() };
@@ -139,20 +145,4 @@ pub(super) fn meaning(server: &Server, request: &'static str, error: kube::Error
             Error::Unreachable { server: server.shown.clone(), source: Arc::new(other) }
         }
     }
-}
-
-/// Looks for an error of one type among the causes of a transport error.
-fn among_causes<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(found) = cause.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = match cause.downcast_ref::<std::io::Error>() {
-            // `io::Error::source` skips the error that it wraps.
-            Some(io) => io.get_ref().map(|inner| inner as _),
-            None => cause.source(),
-        };
-    }
-    None
 }

@@ -39,7 +39,13 @@ impl Authority {
 
     /// What the API server shows.
     pub fn server(&self) -> KubeIdentity {
-        let mut params = CertificateParams::new(vec!["192.168.1.210".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        self.server_at(&["192.168.1.210", "127.0.0.1"])
+    }
+
+    /// What an API server at these addresses shows.
+    pub fn server_at(&self, addresses: &[&str]) -> KubeIdentity {
+        let names: Vec<_> = addresses.iter().map(|address| (*address).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let (cert_pem, key_pem) = self.sign(params);
         KubeIdentity { ca_pem: self.pem.clone(), cert_pem, key_pem }
@@ -94,6 +100,8 @@ impl Cluster {
             proxmox: None,
             maintenance: castle_core::options::MaintenanceAccess::default(),
             secrets: SecretsAccess::Memory,
+            git: None,
+            identity: None,
             dial: DialMap::exclusive(lab.addresses()),
             source: Some(lab.source(run)),
             pace: Pace::Virtual,

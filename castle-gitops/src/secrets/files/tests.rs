@@ -420,7 +420,7 @@ async fn what_castle_did_not_write_is_not_listed() {
     let (_folder, root) = house();
     let store = open(&root);
     store.create(&key("talos/1/began"), &value("x")).await.expect("a secret");
-    for stray in ["README", "Upper.secret", ".hidden.secret", "notes.d.txt", ".tmp-0123"] {
+    for stray in ["README", "two words.secret", ".hidden.secret", "notes.d.txt", ".tmp-0123"] {
         fs::write(root.join(stray), "x").expect("a file");
     }
     let keys = store.list("").await.expect("a list");
