@@ -13,6 +13,10 @@ const SENTINEL_PORT: u16 = 47_000;
 /// wrong.
 const CLAIMS_MAX: usize = 64;
 const BACKLOG: i32 = 1024;
+/// Below this, ports are the administrator's on most machines.
+const PRIVILEGED: u16 = 1024;
+/// How much higher such a port is taken by everybody else.
+const ABOVE: u16 = 8000;
 
 /// A /24 of 127.64.0.0/10 that belongs to one lab while this lives.
 ///
@@ -68,13 +72,15 @@ impl Block {
     }
 }
 
-/// Listens at an address, port 0 for any free port.
+/// Listens at an address, port 0 for any free port. A port that this user may not
+/// open is taken 8000 higher: 443 is 8443 then.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::AddressInUse`] with address and port if something else holds
 /// them, also when it holds the port on all addresses.
 pub fn listen(at: SocketAddr) -> Result<TcpListener> {
+    let (bound, at) = bound_where_it_may(at, |at| bind(at, BACKLOG));
     let refused = |error: std::io::Error| {
         if error.kind() == std::io::ErrorKind::AddrInUse {
             Error::new(ErrorKind::AddressInUse, format!("port {} of {} is taken", at.port(), at.ip())).hint(format!(
@@ -86,7 +92,7 @@ pub fn listen(at: SocketAddr) -> Result<TcpListener> {
         }
         .caused_by(error)
     };
-    let socket = bind(at, BACKLOG).map_err(refused)?;
+    let socket = bound.map_err(refused)?;
     socket.set_nonblocking(true).map_err(refused)?;
     TcpListener::from_std(socket.into()).map_err(refused)
 }
@@ -145,6 +151,19 @@ fn host(base: [u8; 3], number: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(base[0], base[1], base[2], number))
 }
 
+/// What `bind` makes, and where: at the administrator's ports, or above them if
+/// those are refused.
+fn bound_where_it_may<T>(
+    at: SocketAddr,
+    mut bind: impl FnMut(SocketAddr) -> std::io::Result<T>,
+) -> (std::io::Result<T>, SocketAddr) {
+    let higher = (1..PRIVILEGED).contains(&at.port()).then(|| SocketAddr::new(at.ip(), at.port() + ABOVE));
+    match (bind(at), higher) {
+        (Err(error), Some(higher)) if error.kind() == std::io::ErrorKind::PermissionDenied => (bind(higher), higher),
+        (bound, _) => (bound, at),
+    }
+}
+
 fn bind(at: SocketAddr, backlog: i32) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     // A lab that follows another at once finds its port in TIME_WAIT. On Linux
@@ -154,4 +173,50 @@ fn bind(at: SocketAddr, backlog: i32) -> std::io::Result<Socket> {
     socket.bind(&SockAddr::from(at))?;
     socket.listen(backlog)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use super::bound_where_it_may;
+
+    #[test]
+    fn a_port_that_a_user_may_not_open_is_taken_higher() {
+        // What the operating system says to a user, with one port that somebody holds.
+        const HELD: u16 = 8080;
+        let bind = |at: SocketAddr| match at.port() {
+            1..1024 => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
+            HELD => Err(io::Error::from(io::ErrorKind::AddrInUse)),
+            port => Ok(port),
+        };
+        let check = |port: u16, expected: Result<u16, io::ErrorKind>, at: u16| {
+            let asked = SocketAddr::from(([127, 64, 0, 9], port));
+            let (bound, place) = bound_where_it_may(asked, bind);
+            assert_eq!(bound.map_err(|error| error.kind()), expected, "{port}");
+            assert_eq!(place, SocketAddr::from(([127, 64, 0, 9], at)), "{port}");
+        };
+        check(443, Ok(8443), 8443);
+        check(1, Ok(8001), 8001);
+        check(1023, Ok(9023), 9023);
+        // From here on ports are anybody's; 0 is any free one.
+        check(1024, Ok(1024), 1024);
+        check(8006, Ok(8006), 8006);
+        check(0, Ok(0), 0);
+        // The refusal names the port that was tried last.
+        check(80, Err(io::ErrorKind::AddrInUse), HELD);
+        check(HELD, Err(io::ErrorKind::AddrInUse), HELD);
+    }
+
+    #[test]
+    fn who_may_open_the_port_gets_it() {
+        let mut tried = Vec::new();
+        let at = SocketAddr::from(([127, 64, 0, 9], 443));
+        let (bound, place) = bound_where_it_may(at, |at| {
+            tried.push(at.port());
+            Ok(at.port())
+        });
+        assert_eq!((bound.ok(), place, tried), (Some(443), at, vec![443]));
+    }
 }

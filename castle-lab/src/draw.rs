@@ -48,9 +48,18 @@ impl Draws {
         ((u64::from_be_bytes(head) >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
     }
 
+    /// 32 hexadecimal digits for a generated name or secret, by what it is for.
+    #[must_use]
+    pub fn digits(&self, what: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(b"castle-lab digits");
+        hash.update(self.seed.to_be_bytes());
+        hash.update(what.as_bytes());
+        hex::encode(&hash.finalize()[..16])
+    }
+
     /// A duration of the log-normal distribution that has the latency's median
-    /// and 95th percentile, kept within a third of the median and one and a half
-    /// times the 95th percentile.
+    /// and 95th percentile, kept within the latency's bounds.
     #[must_use]
     pub fn duration(&self, latency: Latency, entity: &str, act: &str, nth: u64) -> Duration {
         let (p50, p95) = (latency.p50.as_secs_f64(), latency.p95.as_secs_f64());
@@ -61,8 +70,12 @@ impl Draws {
         const Z95: f64 = 1.644_853_626_951_472_7;
         let spread = (p95.max(p50) / p50).ln() / Z95;
         let drawn = p50 * (spread * normal_quantile(self.unit(entity, act, nth))).exp();
+        let (low, high) = match latency.bounds {
+            Some((low, high)) => (low.as_secs_f64(), high.as_secs_f64()),
+            None => (p50 / 3.0, p95.max(p50) * 1.5),
+        };
         // Whole microseconds, so that a platform's last bit of `exp` cannot move a digest.
-        let micros = (drawn.clamp(p50 / 3.0, p95.max(p50) * 1.5) * 1e6).round();
+        let micros = (drawn.clamp(low, high) * 1e6).round();
         Duration::from_micros(micros as u64)
     }
 }
@@ -131,7 +144,7 @@ mod tests {
 
     #[test]
     fn durations_have_the_median_and_the_tail_that_were_asked() {
-        let latency = Latency { p50: Duration::from_millis(400), p95: Duration::from_millis(900) };
+        let latency = Latency::millis(400, 900);
         let draws = Draws::new(1);
         let mut drawn: Vec<_> = (0..20_000).map(|nth| draws.duration(latency, "pve", "GET version", nth)).collect();
         drawn.sort();

@@ -44,6 +44,11 @@ pub(crate) enum Admission {
         /// Its incarnation.
         ticket: u64,
     },
+    /// A server that speaks without TLS.
+    ServedPlainly {
+        /// Its incarnation.
+        ticket: u64,
+    },
 }
 
 /// What becomes of a connection that was admitted.
@@ -57,10 +62,11 @@ pub(crate) enum Fate {
     Muted,
 }
 
-/// A connection behind its handshake.
-pub(crate) struct Connection {
-    /// The bytes, decrypted. `get_ref().1.peer_certificates()` has the client's.
-    pub(crate) stream: TlsStream<Socket>,
+/// A connection behind its handshake, if there was one.
+pub(crate) struct Connection<S = TlsStream<Socket>> {
+    /// The bytes, decrypted. With TLS, `get_ref().1.peer_certificates()` has the
+    /// client's.
+    pub(crate) stream: S,
     /// What requests go through.
     pub(crate) floor: Arc<Floor>,
     /// Who is at the other end.
@@ -84,6 +90,13 @@ pub(crate) trait Gate: Send + Sync {
 
     /// Serves one connection to its end. Dropped when the connection must end.
     fn converse(&self, connection: Connection) -> BoxFuture<'static, ()>;
+
+    /// The same for one that was admitted without TLS. A gate that admits none so
+    /// hangs up.
+    fn converse_plainly(&self, connection: Connection<Socket>) -> BoxFuture<'static, ()> {
+        connection.line.end(Ending::HangUp);
+        Box::pin(std::future::ready(()))
+    }
 }
 
 impl fmt::Debug for dyn Gate {
@@ -142,7 +155,10 @@ async fn greet(floor: &Arc<Floor>, gate: &dyn Gate, socket: Socket, run: RunId, 
             Some(Admission::Silent) => {}
             Some(Admission::Refused) => return line.end(Ending::Reset),
             Some(Admission::Served { tls, ticket }) => {
-                return attend(floor, gate, socket, tls, run, ticket, line).await;
+                return attend(floor, gate, socket, Some(tls), run, ticket, line).await;
+            }
+            Some(Admission::ServedPlainly { ticket }) => {
+                return attend(floor, gate, socket, None, run, ticket, line).await;
             }
         }
     }
@@ -155,23 +171,27 @@ async fn attend(
     floor: &Arc<Floor>,
     gate: &dyn Gate,
     socket: Socket,
-    tls: Arc<ServerConfig>,
+    tls: Option<Arc<ServerConfig>>,
     run: RunId,
     ticket: u64,
     line: &Arc<Line>,
 ) {
     let mut served = std::pin::pin!(async {
+        let (floor, line) = (Arc::clone(floor), Arc::clone(line));
+        let Some(tls) = tls else {
+            let connection = Connection { stream: socket, floor, run, ticket, line };
+            return gate.converse_plainly(connection).await;
+        };
         let accept = TlsAcceptor::from(tls).accept(socket).into_fallible();
         let stream = match floor.clock.within_real(HANDSHAKE_MAX, accept).await {
             Some(Ok(stream)) => stream,
             Some(Err((error, socket))) => {
                 tracing::debug!(%error, %run, "no TLS session");
-                return farewell(floor, socket).await;
+                return farewell(&floor, socket).await;
             }
             None => return tracing::debug!(%run, "the TLS handshake took too long"),
         };
-        let connection = Connection { stream, floor: Arc::clone(floor), run, ticket, line: Arc::clone(line) };
-        gate.converse(connection).await;
+        gate.converse(Connection { stream, floor, run, ticket, line }).await;
     });
     let fate = tokio::select! {
         biased;

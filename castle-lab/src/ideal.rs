@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use castle_core::{MachineSpec, NodeRole, Project};
+use castle_core::{MachineSpec, Milestone, NodeRole, Project};
 
+use crate::flux::{HandoverIdeal, NodesReady};
 use crate::latency::Latency;
 use crate::node::boot::{CRI, LEAVE};
 use crate::node::kubelet::REGISTER;
@@ -47,7 +48,8 @@ pub fn machines_ideal(project: &Project, world: &World) -> IdealTime {
         let tail = drawn(machine, Latency::RESIZE, "resize")
             + drawn(machine, Latency::START, "qmstart")
             + Latency::CLOUD_INIT_ISO;
-        queues.entry((machine.host.as_str(), &machine.storage)).or_default().push(Job { import, tail });
+        let job = Job { release: Duration::ZERO, import, tail };
+        queues.entry((machine.host.as_str(), &machine.storage)).or_default().push(job);
         let end = drawn(machine, Latency::STOP, "qmstop") + drawn(machine, Latency::DESTROY, "qmdestroy");
         destroy = destroy.max(end);
     }
@@ -57,13 +59,27 @@ pub fn machines_ideal(project: &Project, world: &World) -> IdealTime {
     IdealTime { create, destroy, exact }
 }
 
-/// The ideal times of a cluster, from nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The ideal times of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiIdeal {
+    /// Until all machines run.
+    pub machines_running: Duration,
     /// Until the API of Kubernetes answers, at the shared address if there is one.
     pub api_serving: Duration,
+    /// Until each node is Ready, in the order of the declaration.
+    pub nodes: Vec<Duration>,
     /// Until every node is Ready.
     pub nodes_ready: Duration,
+}
+
+/// Where a cluster begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// Nothing of it is there.
+    Empty,
+    /// All its machines run, and are stopped and removed first, each by itself: a
+    /// machine's number is free for its next birth as soon as it is gone itself.
+    Standing,
 }
 
 /// Computes how soon a cluster can stand, from the project, the seed and the
@@ -82,27 +98,43 @@ pub struct ApiIdeal {
 /// The draws are the next ones that the world will really make, so a fresh world
 /// gives the ideal of its first cluster.
 #[must_use]
-pub fn api_ideal(project: &Project, world: &World) -> ApiIdeal {
+pub fn api_ideal(project: &Project, world: &World, beginning: Beginning) -> ApiIdeal {
     let drawn = |machine: &MachineSpec, latency: Latency, act: &str| {
         let entity = machine.id.to_string();
         world.draws().duration(latency, &entity, act, world.upcoming_nth(&entity, act))
     };
     let job = |machine: &MachineSpec| Job {
+        release: match beginning {
+            Beginning::Empty => Duration::ZERO,
+            Beginning::Standing => {
+                drawn(machine, Latency::STOP, "qmstop") + drawn(machine, Latency::DESTROY, "qmdestroy")
+            }
+        },
         import: drawn(machine, Latency::CREATE_IMPORT, "qmcreate"),
         tail: drawn(machine, Latency::RESIZE, "resize")
             + drawn(machine, Latency::START, "qmstart")
-            + Latency::CLOUD_INIT_ISO
+            + Latency::CLOUD_INIT_ISO,
+    };
+    let mut queues: BTreeMap<(&str, &str), Vec<Job>> = BTreeMap::new();
+    for machine in &project.machines {
+        queues.entry((machine.host.as_str(), &machine.storage)).or_default().push(job(machine));
+    }
+    let slots = project.limits.imports_per_storage.max(1);
+    let machines_running = queues.values().map(|jobs| makespan(jobs, slots)).max().unwrap_or(Duration::ZERO);
+    let alone = |machine: &MachineSpec| {
+        job(machine).alone()
             + drawn(machine, Latency::FIRMWARE_UEFI, "firmware")
             + drawn(machine, Latency::MAINTENANCE, "kernel")
             + LEAVE
-            + drawn(machine, Latency::CONFIGURED_BOOT, "first configured boot"),
-    };
-    let alone = |machine: &MachineSpec| {
-        let job = job(machine);
-        job.import + job.tail
+            + drawn(machine, Latency::CONFIGURED_BOOT, "first configured boot")
     };
     let Some(first) = project.with_role(NodeRole::ControlPlane).next() else {
-        return ApiIdeal { api_serving: Duration::ZERO, nodes_ready: Duration::ZERO };
+        return ApiIdeal {
+            machines_running,
+            api_serving: machines_running,
+            nodes: Vec::new(),
+            nodes_ready: machines_running,
+        };
     };
     let containers = alone(first) + CRI;
     let etcd_image = containers + drawn(first, Latency::ETCD_PULL, "etcd pull");
@@ -114,8 +146,56 @@ pub fn api_ideal(project: &Project, world: &World) -> ApiIdeal {
     let ready = |machine: &MachineSpec| {
         api_server.max(kubelet(machine)) + REGISTER + drawn(machine, Latency::POD_NETWORK, "pod network")
     };
-    let nodes_ready = project.machines.iter().map(ready).max().unwrap_or(api_serving).max(api_serving);
-    ApiIdeal { api_serving, nodes_ready }
+    let nodes: Vec<Duration> = project.machines.iter().map(ready).collect();
+    let nodes_ready = nodes.iter().copied().max().unwrap_or(api_serving).max(api_serving).max(machines_running);
+    ApiIdeal { machines_running, api_serving, nodes, nodes_ready }
+}
+
+/// The ideal times of a cluster, up to its applications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterIdeal {
+    /// Up to its ready nodes.
+    pub api: ApiIdeal,
+    /// From its serving API on; `None` if nothing is handed over.
+    pub handover: Option<HandoverIdeal>,
+}
+
+impl ClusterIdeal {
+    /// Until a milestone is reached.
+    #[must_use]
+    pub fn at(&self, milestone: Milestone) -> Duration {
+        let handover = |at: fn(&HandoverIdeal) -> Duration| self.handover.as_ref().map_or(self.api.nodes_ready, at);
+        match milestone {
+            Milestone::MachinesRunning => self.api.machines_running,
+            Milestone::ApiServing => self.api.api_serving,
+            Milestone::CniReady | Milestone::NodesReady => self.api.nodes_ready,
+            Milestone::HandoverReady => handover(|ideal| ideal.handover_ready).max(self.api.nodes_ready),
+            Milestone::AppsReady => handover(|ideal| ideal.apps_ready).max(self.api.nodes_ready),
+        }
+    }
+}
+
+/// Computes how soon a cluster can stand with everything that is declared, from the
+/// project, its repository, the seed and the keyed draws: [`api_ideal`], then
+/// [`crate::flux::ideal`].
+///
+/// # Errors
+///
+/// Why the handover cannot be complete at all, in words.
+pub fn cluster_ideal(project: &Project, world: &World, beginning: Beginning) -> Result<ClusterIdeal, String> {
+    let api = api_ideal(project, world, beginning);
+    let Some(gitops) = &project.gitops else { return Ok(ClusterIdeal { api, handover: None }) };
+    let (url, branch) = (&gitops.repository.url, &gitops.repository.branch);
+    let path = url.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..])).unwrap_or_default();
+    let head = world.git.repository(path).and_then(|repository| repository.head(branch));
+    let head = head.ok_or_else(|| format!("{url} has no branch {branch}"))?;
+    // Pods of applications run on workers, where there are any.
+    let has_workers = project.with_role(NodeRole::Worker).next().is_some();
+    let takes_pods = |(machine, _): &(&MachineSpec, &Duration)| !has_workers || machine.role == NodeRole::Worker;
+    let for_pods = project.machines.iter().zip(&api.nodes).filter(takes_pods).map(|(_, ready)| *ready).collect();
+    let nodes = NodesReady { for_pods, all: api.nodes.clone() };
+    let handover = crate::flux::ideal(project, head, world.draws(), api.api_serving, &nodes)?;
+    Ok(ClusterIdeal { api, handover: Some(handover) })
 }
 
 /// Beyond so many machines on one storage the search would take longer than the run.
@@ -124,14 +204,23 @@ const EXACT_MAX: usize = 8;
 /// An import that needs a slot, and what follows it without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Job {
+    /// Before this it cannot begin.
+    release: Duration,
     import: Duration,
     tail: Duration,
+}
+
+impl Job {
+    /// When it is through, with a slot of its own.
+    fn alone(&self) -> Duration {
+        self.release + self.import + self.tail
+    }
 }
 
 /// When the last job is through, by the best schedule on so many slots.
 fn makespan(jobs: &[Job], slots: usize) -> Duration {
     if jobs.len() <= slots {
-        return jobs.iter().map(|job| job.import + job.tail).max().unwrap_or(Duration::ZERO);
+        return jobs.iter().map(Job::alone).max().unwrap_or(Duration::ZERO);
     }
     let bound = lower_bound(jobs, &vec![Duration::ZERO; slots]);
     if jobs.len() > EXACT_MAX {
@@ -151,7 +240,7 @@ fn list_schedule(jobs: &[Job], slots: usize) -> Duration {
     let mut end = Duration::ZERO;
     for job in jobs {
         let first = free.iter_mut().min().expect("there is at least one slot");
-        *first += job.import;
+        *first = job.release.max(*first) + job.import;
         end = end.max(*first + job.tail);
     }
     end
@@ -165,7 +254,8 @@ fn lower_bound(jobs: &[Job], free: &[Duration]) -> Duration {
     let mut free = free.to_vec();
     free.sort();
     let earliest = free.first().copied().unwrap_or(Duration::ZERO);
-    let alone = jobs.iter().map(|job| earliest + job.import + job.tail).max().unwrap_or(Duration::ZERO);
+    let alone =
+        jobs.iter().map(|job| earliest.max(job.release) + job.import + job.tail).max().unwrap_or(Duration::ZERO);
     let mut work: Duration = jobs.iter().map(|job| job.import).sum();
     let mut level = Duration::MAX;
     for (used, at) in (1_u32..).zip(free) {
@@ -197,7 +287,7 @@ impl Search {
             let job = rest.remove(at);
             let slot = (0..free.len()).min_by_key(|&slot| free[slot]).expect("there is at least one slot");
             let before = free[slot];
-            free[slot] += job.import;
+            free[slot] = job.release.max(before) + job.import;
             self.extend(&rest, free, end.max(free[slot] + job.tail));
             free[slot] = before;
         }
@@ -209,7 +299,11 @@ mod tests {
     use super::*;
 
     fn jobs(pairs: &[(u64, u64)]) -> Vec<Job> {
-        let of = |&(import, tail)| Job { import: Duration::from_secs(import), tail: Duration::from_secs(tail) };
+        let of = |&(import, tail)| Job {
+            release: Duration::ZERO,
+            import: Duration::from_secs(import),
+            tail: Duration::from_secs(tail),
+        };
         pairs.iter().map(of).collect()
     }
 
@@ -250,7 +344,7 @@ mod tests {
                 let job = rest.remove(at);
                 for slot in 0..free.len() {
                     let mut free = free.to_vec();
-                    free[slot] += job.import;
+                    free[slot] = job.release.max(free[slot]) + job.import;
                     best = best.min(brute(&rest, &free, end.max(free[slot] + job.tail)));
                 }
             }
@@ -263,10 +357,13 @@ mod tests {
         };
         for _ in 0..60 {
             let pairs: Vec<_> = (0..5).map(|_| (1 + next(20), next(20))).collect();
-            let jobs = jobs(&pairs);
+            let mut jobs = jobs(&pairs);
+            for job in &mut jobs {
+                job.release = Duration::from_secs(next(9));
+            }
             for slots in 1..=3 {
                 let expected = brute(&jobs, &vec![Duration::ZERO; slots], Duration::ZERO);
-                assert_eq!(makespan(&jobs, slots), expected, "{pairs:?} on {slots}");
+                assert_eq!(makespan(&jobs, slots), expected, "{jobs:?} on {slots}");
             }
         }
     }

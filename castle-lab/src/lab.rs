@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use castle_core::options::{DialMap, ProxmoxAccess, SecretsAccess, Trust};
+use castle_core::options::{DialMap, ProxmoxAccess, SecretsAccess};
 use castle_core::{
     Clock, Env, Error, ErrorKind, NodeRole, Options, Pace, Project, Result, Secret, SecretStore, SeededEntropy,
 };
 use tokio::task::JoinSet;
 
 use crate::address::{self, Block};
+use crate::doors::{PROXMOX_PORT, house_of};
 use crate::faults::{Fault, Faults};
 use crate::floor::Floor;
 use crate::front::Service;
@@ -21,18 +22,19 @@ use crate::journal::Journal;
 use crate::pki::Pki;
 use crate::run::RunId;
 use crate::server::talos::{NodeApiServer, NodeDoor};
+use crate::server::web::WebDoor;
 use crate::turns::Turnstile;
 use crate::vault::Vault;
 use crate::wire;
 use crate::world::World;
 
-/// The port of Proxmox VE's API.
-const PROXMOX_PORT: u16 = 8006;
-
 /// The port of apid on every node.
 const TALOS_PORT: u16 = 50_000;
 /// The port of the API server of Kubernetes.
 const API_PORT: u16 = 6443;
+
+/// So many addresses of load balancers have doors.
+const LOAD_BALANCERS_MAX: usize = 16;
 
 /// Each door has an address of the lab's block; the last is the sentinel's.
 const DOORS_MAX: usize = 253;
@@ -164,15 +166,21 @@ impl LabBuilder {
         };
         world.ledger.pki = Some(Arc::clone(&pki));
 
+        let mut names = BTreeMap::new();
         if let Some(project) = &project {
-            doors.splice(0..0, hypervisor_doors(project)?);
+            let house = house_of(project)?;
+            doors.splice(0..0, house.doors);
+            names = house.names;
+            world.furnish_certificates(project, &pki)?;
         }
         let node_doors = match &project {
             Some(project) => node_doors(project, &world),
             None => Vec::new(),
         };
-        if doors.len() + node_doors.len() + clusters.len() > DOORS_MAX {
-            let count = doors.len() + node_doors.len() + clusters.len();
+        // Without public ports nodes share one address.
+        let addressed = if block.is_some() { node_doors.len() } else { 0 };
+        let count = doors.len() + clusters.len() + addressed;
+        if count > DOORS_MAX {
             return Err(Error::new(
                 ErrorKind::InvalidSpec,
                 format!("a house of {count} servers; a lab has addresses for {DOORS_MAX}"),
@@ -225,17 +233,17 @@ impl LabBuilder {
             })?;
             dial.insert(house, at);
             let clock = floor.clock.clone();
-            let gate: Arc<dyn crate::gate::Gate> = if house.port() == TALOS_PORT {
-                Arc::new(NodeDoor::new(house.ip(), at.ip(), clock))
-            } else {
-                Arc::new(NodeApiServer::new(house.ip(), clock))
+            let gate: Arc<dyn crate::gate::Gate> = match house.port() {
+                TALOS_PORT => Arc::new(NodeDoor::new(house.ip(), at.ip(), clock)),
+                port if WebDoor::is_at(port) => Arc::new(WebDoor::new(house, clock)),
+                _ => Arc::new(NodeApiServer::new(house.ip(), clock)),
             };
             servers.spawn(crate::gate::serve(listener, Arc::clone(&floor), gate));
         }
         let mapped: Vec<IpAddr> = dial.values().map(SocketAddr::ip).collect();
         floor.with_world(|world| world.nodes.listen_at(mapped));
         servers.spawn(Arc::clone(&floor).drive());
-        Ok(Lab { floor, servers, block, pki, dial, fingerprints, seed })
+        Ok(Lab { floor, servers, block, pki, dial, names, fingerprints, seed })
     }
 }
 
@@ -262,6 +270,8 @@ pub struct Lab {
     pki: Arc<Pki>,
     /// House address to listening address.
     dial: BTreeMap<SocketAddr, SocketAddr>,
+    /// Which house addresses declarations know by name and port.
+    names: BTreeMap<(String, u16), SocketAddr>,
     fingerprints: BTreeMap<SocketAddr, String>,
     seed: u64,
 }
@@ -349,15 +359,30 @@ impl Lab {
             proxmox: Some(ProxmoxAccess {
                 url: format!("https://{house}"),
                 token: Secret::new(token),
-                trust: Trust::Authorities(self.pki.ca_pem().to_owned()),
+                trust: self.trust(),
             }),
             maintenance: castle_core::options::MaintenanceAccess { trust_on_first_use: true, ..Default::default() },
             secrets: SecretsAccess::Memory,
-            dial: DialMap::exclusive(self.dial.iter().map(|(house, at)| (*house, *at))),
+            git: self.git_access(),
+            identity: self.identity(),
+            dial: self.dial_map(),
             source: self.floor.runs.source(run),
             pace: self.floor.clock.pace(),
             lab: true,
         })
+    }
+
+    /// Where connections to the house really go.
+    #[must_use]
+    pub fn dial_map(&self) -> DialMap {
+        let names = self.names.iter().filter_map(|(name, house)| Some((name.clone(), self.address_of(*house)?)));
+        DialMap::exclusive(self.addresses()).with_names(names)
+    }
+
+    /// Where a server that is known by its name really listens.
+    #[must_use]
+    pub fn address_of_name(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        self.names.get(&(host.to_ascii_lowercase(), port)).and_then(|house| self.address_of(*house))
     }
 
     /// The lab's clock. Castle's scales with it.
@@ -498,9 +523,9 @@ impl Drop for Lab {
     }
 }
 
-/// The doors of the nodes: the Talos API of every machine, the API server of
-/// every control plane and of the shared address, and whatever a test has planted
-/// beside.
+/// The doors of the cluster: the Talos API of every machine, the API server of
+/// every control plane and of the shared address, the web at the addresses of load
+/// balancers, and whatever a test has planted beside.
 fn node_doors(project: &Project, world: &World) -> Vec<SocketAddr> {
     let mut doors = std::collections::BTreeSet::new();
     for machine in &project.machines {
@@ -513,35 +538,18 @@ fn node_doors(project: &Project, world: &World) -> Vec<SocketAddr> {
     for address in world.nodes.further_addresses() {
         doors.extend([TALOS_PORT, API_PORT].map(|port| SocketAddr::new(address, port)));
     }
+    doors.extend(load_balancers(project).into_iter().flat_map(WebDoor::ports));
     doors.into_iter().collect()
 }
 
-/// One door for each host, at addresses of the subnet that nobody declared.
-fn hypervisor_doors(project: &Project) -> Result<Vec<Door>> {
-    let network = &project.network;
-    let is_taken = |address: &IpAddr| {
-        *address == network.gateway
-            || network.vip == Some(*address)
-            || network.dns.contains(address)
-            || project.machines.iter().any(|machine| machine.nic.address == *address)
+/// The addresses that the cluster's load balancers may take, the first ones of
+/// many.
+fn load_balancers(project: &Project) -> Vec<IpAddr> {
+    let Some((first, last)) = project.network.load_balancers else { return Vec::new() };
+    let range = match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => u32::from(first)..=u32::from(last),
+        // MetalLB's model gives no addresses of IPv6.
+        _ => return Vec::new(),
     };
-    // Hosts of a house stand at low numbers, past the router's own.
-    let (low, high) = (network.subnet.hosts().take(9), network.subnet.hosts().skip(9));
-    let mut addresses = high.chain(low).filter(|address| !is_taken(address));
-    let service = crate::server::proxmox();
-    project
-        .hosts
-        .keys()
-        .map(|host| {
-            let address = addresses.next().ok_or_else(|| {
-                Error::new(ErrorKind::InvalidSpec, format!("{} has no address left for host `{host}`", network.subnet))
-                    .hint("declare a larger subnet")
-            })?;
-            Ok(Door {
-                house: SocketAddr::new(address, PROXMOX_PORT),
-                names: vec![host.to_string(), format!("{host}.{}", project.cluster.name)],
-                service: Arc::clone(&service),
-            })
-        })
-        .collect()
+    range.take(LOAD_BALANCERS_MAX).map(|address| IpAddr::V4(address.into())).collect()
 }

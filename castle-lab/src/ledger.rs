@@ -23,6 +23,8 @@ pub struct Ledger {
     pub dead: BTreeSet<RunId>,
     /// What castle put into the secret store, by name.
     pub secrets: Secrets,
+    /// How often each of them was written with another value than before.
+    pub versions: BTreeMap<SecretKey, u32>,
     /// The house's certificate authority.
     pub pki: Option<Arc<Pki>>,
 }

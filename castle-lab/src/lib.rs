@@ -28,14 +28,20 @@
 //! # Ok::<(), castle_core::Error>(())
 //! ```
 
+mod access;
 pub mod address;
+mod doors;
 pub mod draw;
+pub mod external_secrets;
 pub mod faults;
 mod floor;
+pub mod flux;
 pub mod front;
 mod gate;
+pub mod git;
 pub mod hypervisor;
 pub mod ideal;
+pub mod infisical;
 pub mod journal;
 pub mod kube;
 pub mod lab;
@@ -49,6 +55,7 @@ pub mod server;
 pub mod turns;
 pub mod vault;
 mod wire;
+pub mod workload;
 pub mod world;
 
 pub use draw::Draws;

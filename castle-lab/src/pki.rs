@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use castle_core::{Error, ErrorKind, Result};
+use castle_core::{Error, ErrorKind, Result, Secret, SecretText};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SanType,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
@@ -36,6 +36,15 @@ pub struct ServerIdentity {
     /// SHA-256 of the certificate's DER, in upper-case hex with colons, as
     /// Proxmox prints it.
     pub fingerprint: String,
+}
+
+/// A certificate and its key as text, for whoever serves with them elsewhere.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// Its private key, PEM.
+    pub key_pem: SecretText,
 }
 
 impl Pki {
@@ -86,6 +95,42 @@ impl Pki {
         wall: SystemTime,
         lifetime: Duration,
     ) -> Result<ServerIdentity> {
+        let (certificate, key) = self.issue(names, addresses, wall, lifetime)?;
+        let private_key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| {
+                builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], private_key)
+            })
+            .map_err(|error| {
+                Error::new(ErrorKind::Unexpected, "the lab's server certificate does not work").caused_by(error)
+            })?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(ServerIdentity {
+            config: Arc::new(config),
+            certificate_pem: certificate.pem(),
+            fingerprint: fingerprint(certificate.der()),
+        })
+    }
+
+    /// Issues a server certificate for these names, as text with its key, valid
+    /// from a day before `wall` for two years.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pki::server`].
+    pub fn pair(&self, names: &[String], wall: SystemTime) -> Result<Pair> {
+        let (certificate, key) = self.issue(names, &[], wall, 730 * DAY)?;
+        Ok(Pair { certificate_pem: certificate.pem(), key_pem: Secret::new(key.serialize_pem()) })
+    }
+
+    fn issue(
+        &self,
+        names: &[String],
+        addresses: &[IpAddr],
+        wall: SystemTime,
+        lifetime: Duration,
+    ) -> Result<(Certificate, KeyPair)> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let mut params = CertificateParams::new(Vec::new()).map_err(failed)?;
         for name in names {
@@ -102,22 +147,7 @@ impl Pki {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         set_validity(&mut params, wall, lifetime);
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-
-        let private_key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| {
-                builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], private_key)
-            })
-            .map_err(|error| {
-                Error::new(ErrorKind::Unexpected, "the lab's server certificate does not work").caused_by(error)
-            })?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(ServerIdentity {
-            config: Arc::new(config),
-            certificate_pem: certificate.pem(),
-            fingerprint: fingerprint(certificate.der()),
-        })
+        Ok((certificate, key))
     }
 }
 

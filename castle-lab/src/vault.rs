@@ -123,6 +123,7 @@ impl SecretStore for Vault {
                     .hint("read it: another run created it first"));
             }
             secrets.insert(key.clone(), value.clone());
+            *world.ledger.versions.entry(key.clone()).or_default() += 1;
             Ok(())
         };
         self.ask("create", key.as_str(), |_| true, create).await
@@ -135,6 +136,7 @@ impl SecretStore for Vault {
                 return Ok(false);
             }
             world.ledger.secrets.0.insert(key.clone(), value.clone());
+            *world.ledger.versions.entry(key.clone()).or_default() += 1;
             Ok(true)
         };
         self.ask("put", key.as_str(), differs, put).await

@@ -252,7 +252,8 @@ pub(crate) async fn read(request: Request<Incoming>, run: crate::RunId) -> Resul
     })
 }
 
-fn response(reply: Reply) -> Response<Full<Bytes>> {
+/// What HTTP carries of an answer.
+pub(crate) fn response(reply: Reply) -> Response<Full<Bytes>> {
     let mut builder = Response::builder().status(reply.status);
     for (name, value) in &reply.headers {
         builder = builder.header(name, value);

@@ -8,14 +8,22 @@ use std::time::Duration;
 use castle_core::Pace;
 
 use crate::draw::Draws;
+use crate::external_secrets::{ExternalSecrets, ExternalSecretsEvent};
+use crate::flux::{Flux, FluxEvent};
+use crate::git::Git;
 use crate::hypervisor::lock::LockName;
 use crate::hypervisor::task::TaskFault;
 use crate::hypervisor::{Hypervisor, Principal};
+use crate::infisical::Infisical;
 use crate::kube;
 use crate::latency::Latency;
 use crate::ledger::Ledger;
 use crate::node::{NodeEvent, Nodes};
 use crate::run::RunId;
+use crate::workload::{WorkloadEvent, Workloads};
+
+/// How often controllers may answer each other within one moment.
+const CONTROLLER_ROUNDS: usize = 64;
 
 /// Something that a test wants to happen to the world.
 pub type Deed = Arc<dyn Fn(&mut World) + Send + Sync>;
@@ -39,6 +47,16 @@ pub struct World {
     pub nodes: Nodes,
     /// The Kubernetes objects of the cluster.
     pub kubernetes: kube::Store,
+    /// What runs in the cluster.
+    pub workloads: Workloads,
+    /// The cluster's Flux.
+    pub flux: Flux,
+    /// The cluster's external-secrets.
+    pub external_secrets: ExternalSecrets,
+    /// The house's Git server.
+    pub git: Git,
+    /// The house's Infisical.
+    pub infisical: Infisical,
     /// The floor's own page: runs, stored secrets, certificate authority.
     pub ledger: Ledger,
     /// The time since 1970 at which the world began.
@@ -92,6 +110,12 @@ pub(crate) enum Event {
     LockFreed(LockName),
     /// Something is due on a node.
     Node(NodeEvent),
+    /// Something is due in a workload.
+    Workload(WorkloadEvent),
+    /// Something is due in Flux.
+    Flux(FluxEvent),
+    /// Something is due in external-secrets.
+    ExternalSecrets(ExternalSecretsEvent),
     /// A test's deed.
     Deed(Deed),
 }
@@ -173,6 +197,11 @@ impl World {
             proxmox: Hypervisor::default(),
             nodes: Nodes::default(),
             kubernetes: kube::Store::new(Draws::new(seed), epoch),
+            workloads: Workloads::default(),
+            flux: Flux::default(),
+            external_secrets: ExternalSecrets::default(),
+            git: Git::default(),
+            infisical: Infisical::default(),
             ledger: Ledger::default(),
             epoch,
             pace: Pace::Virtual,
@@ -332,6 +361,9 @@ impl World {
             Event::LockTimeout { task, wake, name } => self.lock_timed_out(task, wake, &name),
             Event::LockFreed(name) => self.lock_freed(&name),
             Event::Node(event) => self.node_happens(&event),
+            Event::Workload(event) => self.workload_happens(&event),
+            Event::Flux(event) => self.flux_happens(&event),
+            Event::ExternalSecrets(event) => self.external_secrets_happen(&event),
             Event::Deed(deed) => deed(self),
         }
         self.revision += 1;
@@ -347,6 +379,18 @@ impl World {
     /// that were switched on begin to boot, machines that vanished are forgotten.
     pub fn follow(&mut self) {
         self.follow_nodes();
+        // What one controller writes, another follows; a circle that never rests is
+        // a fault of the model.
+        for _ in 0..CONTROLLER_ROUNDS {
+            let before = self.kubernetes.revision();
+            self.follow_workloads();
+            self.follow_external_secrets();
+            self.follow_flux();
+            if self.kubernetes.revision() == before {
+                return;
+            }
+        }
+        self.log("the controllers did not come to rest");
     }
 
     /// Plans an event.

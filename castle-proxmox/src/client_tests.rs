@@ -208,6 +208,8 @@ async fn nobody_prints_the_token() {
         proxmox: Some(access.clone()),
         maintenance: castle_core::options::MaintenanceAccess::default(),
         secrets: SecretsAccess::Memory,
+        git: None,
+        identity: None,
         dial: DialMap::exclusive([]),
         source: None,
         pace: Pace::Real,

@@ -2,13 +2,14 @@
 //!
 //! # The protocol
 //!
-//! 1. Read the configuration from its node and judge it by number, uuid and mark.
+//! 1. Read the configuration from its node and judge it by number, uuid and mark,
+//!    and by its life: what was born since the removal was decided is left alone.
 //! 2. Write the intent onto the machine, and lower its protection, by the digest
 //!    of what was judged: if anybody changed the machine meanwhile, the host
 //!    refuses and it is judged anew.
 //! 3. Stop it, and hear from the host that it is off.
-//! 4. Read and judge it again; it must be the same uuid. Refuse if it carries
-//!    disks that are not its own.
+//! 4. Read and judge it again; it must be the same uuid, and still bear the intent.
+//!    Refuse if it carries disks that are not its own.
 //! 5. Remove it with the disks it names; wait for the task.
 //! 6. Prove the absence: the number is free, a list read after that does not
 //!    show it, and the number is still free.
@@ -92,6 +93,7 @@ impl ProxmoxProvider {
             if meant.is_some() && meant != uuid {
                 return Err(not_ours(spec, format!("it is of another birth ({}, life {})", mark.node, mark.life)));
             }
+            owner.may_remove(mark, seen.config.tags().has(DYING))?;
             meant = uuid;
             node.clone_from(&seen.node);
             storages.extend(seen.config.disks().filter_map(|disk| disk.storage()).map(str::to_owned));
@@ -187,13 +189,15 @@ impl ProxmoxProvider {
     }
 
     /// Whether the number still holds the machine that was judged: ours, with the
-    /// same uuid, and with no disk that is not its own.
+    /// same uuid, marked as dying, and with no disk that is not its own. One that is
+    /// made again in the same life has the same uuid, and is not dying.
     async fn is_still(&self, owner: &Owner, spec: &MachineSpec, judged: &Seen) -> castle_core::Result<bool> {
         let Some(Sight::Seen(now)) = self.glance(owner, spec.id, &judged.node).await? else {
             return Ok(false);
         };
         let same = |one: &Mark| judged.standing.ours() == Some(one);
-        if now.config.uuid() != judged.config.uuid() || !now.standing.ours().is_some_and(same) {
+        let is_same = now.config.uuid() == judged.config.uuid() && now.standing.ours().is_some_and(same);
+        if !is_same || !now.config.tags().has(DYING) {
             return Ok(false);
         }
         refuse_foreign_disks(spec, &now)?;

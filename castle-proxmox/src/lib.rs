@@ -19,6 +19,8 @@
 //!     proxmox: Some(access.clone()),
 //!     maintenance: MaintenanceAccess::default(),
 //!     secrets: SecretsAccess::Memory,
+//!     git: None,
+//!     identity: None,
 //!     dial: DialMap::direct(),
 //!     source: None,
 //!     pace: Pace::Real,

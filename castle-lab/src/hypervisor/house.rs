@@ -71,6 +71,10 @@ impl World {
         }
         world.grant_least_privilege(project);
         world.admin_create(MachineWish { memory: 1024, ..MachineWish::new(STRANGER, "homeassistant").running() });
+        if project.gitops.is_some() {
+            world.furnish_repository(project);
+            world.furnish_vault(project);
+        }
         world.broadcast_until(Duration::ZERO);
         world
     }

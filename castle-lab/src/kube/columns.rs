@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 use super::kind::{Kind, Resource};
 use super::object;
 
+mod custom;
+
+pub(super) use custom::PrinterColumn;
+
 /// A column: its title and whether it is shown only with `-o wide`.
 type Column = (&'static str, bool);
 
@@ -16,24 +20,38 @@ type Column = (&'static str, bool);
 /// `include` is what the client wants of each object: `None`, `Metadata` or
 /// `Object`.
 #[must_use]
-pub fn table(kind: &Kind, objects: &[Arc<Value>], list_metadata: Value, wall: Duration, include: &str) -> Value {
+pub fn table(
+    kind: &Kind,
+    version: &str,
+    objects: &[Arc<Value>],
+    list_metadata: Value,
+    wall: Duration,
+    include: &str,
+) -> Value {
+    let custom = kind.columns(version);
     let columns = columns_of(&kind.resource);
-    let definitions: Vec<_> = columns
-        .iter()
-        .map(|(title, is_wide)| {
-            json!({
-                "name": title,
-                "type": if is_number(title) { "integer" } else { "string" },
-                "format": if *title == "Name" { "name" } else { "" },
-                "description": "",
-                "priority": i32::from(*is_wide),
+    let definitions: Vec<_> = match custom {
+        Some(custom) => custom::definitions(custom),
+        None => columns
+            .iter()
+            .map(|(title, is_wide)| {
+                json!({
+                    "name": title,
+                    "type": if is_number(title) { "integer" } else { "string" },
+                    "format": if *title == "Name" { "name" } else { "" },
+                    "description": "",
+                    "priority": i32::from(*is_wide),
+                })
             })
-        })
-        .collect();
+            .collect(),
+    };
     let rows: Vec<_> = objects
         .iter()
         .map(|object| {
-            let cells: Vec<_> = columns.iter().map(|(title, _)| cell(&kind.resource, object, title, wall)).collect();
+            let cells: Vec<_> = match custom {
+                Some(custom) => custom::cells(custom, object, wall),
+                None => columns.iter().map(|(title, _)| cell(&kind.resource, object, title, wall)).collect(),
+            };
             let mut row = json!({"cells": cells});
             match include {
                 "None" => {}
@@ -107,6 +125,17 @@ fn columns_of(resource: &Resource) -> &'static [Column] {
             ("Age", false),
         ],
         "replicasets" => &[("Name", false), ("Desired", false), ("Current", false), ("Ready", false), ("Age", false)],
+        "statefulsets" => &[("Name", false), ("Ready", false), ("Age", false)],
+        "customresourcedefinitions" => &[("Name", false), ("Created At", false)],
+        "endpointslices" => {
+            &[("Name", false), ("AddressType", false), ("Ports", false), ("Endpoints", false), ("Age", false)]
+        }
+        "ingresses" => {
+            &[("Name", false), ("Class", false), ("Hosts", false), ("Address", false), ("Ports", false), ("Age", false)]
+        }
+        "validatingwebhookconfigurations" | "mutatingwebhookconfigurations" => {
+            &[("Name", false), ("Webhooks", false), ("Age", false)]
+        }
         "configmaps" => &[("Name", false), ("Data", false), ("Age", false)],
         "secrets" => &[("Name", false), ("Type", false), ("Data", false), ("Age", false)],
         "leases" => &[("Name", false), ("Holder", false), ("Age", false)],
@@ -116,7 +145,7 @@ fn columns_of(resource: &Resource) -> &'static [Column] {
 }
 
 fn is_number(title: &str) -> bool {
-    ["Desired", "Current", "Up-to-date", "Available", "Data"].contains(&title)
+    ["Desired", "Current", "Up-to-date", "Available", "Data", "Webhooks"].contains(&title)
 }
 
 fn cell(resource: &Resource, object: &Value, title: &str, wall: Duration) -> Value {
@@ -134,6 +163,11 @@ fn cell(resource: &Resource, object: &Value, title: &str, wall: Duration) -> Val
         ("namespaces", _) => json!(text(&["status", "phase"])),
         ("services", _) => json!(service_cell(object, title)),
         ("deployments", "Ready") => json!(format!("{}/{}", count("/status/readyReplicas"), count("/spec/replicas"))),
+        ("statefulsets", "Ready") => json!(format!("{}/{}", count("/status/readyReplicas"), count("/spec/replicas"))),
+        ("customresourcedefinitions", _) => json!(text(&["metadata", "creationTimestamp"])),
+        ("endpointslices", _) => json!(slice_cell(object, title)),
+        ("ingresses", _) => json!(ingress_cell(object, title)),
+        (_, "Webhooks") => json!(object.get("webhooks").and_then(Value::as_array).map_or(0, Vec::len)),
         ("deployments", "Up-to-date") => json!(count("/status/updatedReplicas")),
         ("deployments", _) => json!(count("/status/availableReplicas")),
         ("daemonsets", "Desired") => json!(count("/status/desiredNumberScheduled")),
@@ -308,5 +342,34 @@ fn service_cell(service: &Value, title: &str) -> String {
                 .collect();
             or_none(&ports.join(",")).to_owned()
         }
+    }
+}
+
+fn slice_cell(slice: &Value, title: &str) -> String {
+    let list = |key: &str| slice.get(key).and_then(Value::as_array).into_iter().flatten();
+    let joined = |found: Vec<String>, none: &str| if found.is_empty() { none.to_owned() } else { found.join(",") };
+    match title {
+        "AddressType" => object::text(slice, &["addressType"]).to_owned(),
+        "Ports" => joined(list("ports").map(|port| port["port"].to_string()).collect(), "<unset>"),
+        _ => {
+            let addresses =
+                list("endpoints").flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
+            joined(addresses.filter_map(Value::as_str).map(str::to_owned).collect(), "<unset>")
+        }
+    }
+}
+
+fn ingress_cell(ingress: &Value, title: &str) -> String {
+    let list = |pointer: &str| ingress.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let joined = |found: Vec<&str>| found.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(",");
+    match title {
+        "Class" => or_none(object::text(ingress, &["spec", "ingressClassName"])).to_owned(),
+        "Hosts" => match joined(list("/spec/rules").map(|rule| object::text(rule, &["host"])).collect()) {
+            none if none.is_empty() => "*".to_owned(),
+            hosts => hosts,
+        },
+        "Address" => joined(list("/status/loadBalancer/ingress").map(|entry| object::text(entry, &["ip"])).collect()),
+        _ if list("/spec/tls").next().is_some() => "80, 443".to_owned(),
+        _ => "80".to_owned(),
     }
 }

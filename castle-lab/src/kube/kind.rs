@@ -3,6 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::columns::PrinterColumn;
+use super::schema::Schema;
+use super::{built_in, object};
 
 /// The name of a collection: a group and the plural of its kind, whatever the
 /// version. It prints as Kubernetes prints it: `pods`, `deployments.apps`.
@@ -44,11 +51,19 @@ impl Resource {
     /// Leases.
     pub const LEASES: Self = Self::built_in("coordination.k8s.io", "leases");
 
-    const fn core(plural: &'static str) -> Self {
+    /// Webhooks that are asked before a write.
+    pub const VALIDATING_WEBHOOKS: Self =
+        Self::built_in("admissionregistration.k8s.io", "validatingwebhookconfigurations");
+    /// Webhooks that may change what is written.
+    pub const MUTATING_WEBHOOKS: Self = Self::built_in("admissionregistration.k8s.io", "mutatingwebhookconfigurations");
+    /// Definitions of custom resources.
+    pub const DEFINITIONS: Self = Self::built_in("apiextensions.k8s.io", "customresourcedefinitions");
+
+    pub(super) const fn core(plural: &'static str) -> Self {
         Self::built_in("", plural)
     }
 
-    const fn built_in(group: &'static str, plural: &'static str) -> Self {
+    pub(super) const fn built_in(group: &'static str, plural: &'static str) -> Self {
         Self { group: Cow::Borrowed(group), plural: Cow::Borrowed(plural) }
     }
 
@@ -70,7 +85,7 @@ impl fmt::Display for Resource {
 }
 
 /// What the API server knows about a kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Kind {
     /// Its collection.
     pub resource: Resource,
@@ -95,55 +110,26 @@ pub struct Kind {
     pub fields: Vec<Cow<'static, str>>,
     /// Whether a custom resource definition brought it.
     pub is_custom: bool,
+    /// The kind of its lists: `PodList`.
+    pub list_kind: Cow<'static, str>,
+    /// What a custom resource definition says of each version, in the order of
+    /// [`Kind::versions`] and with those that are not served behind.
+    pub(super) definitions: Vec<Definition>,
+}
+
+/// What a custom resource definition says of one version.
+#[derive(Debug, Clone)]
+pub(super) struct Definition {
+    pub(super) version: String,
+    /// Whether objects are kept in this version.
+    pub(super) is_stored: bool,
+    /// What an object of this version may hold.
+    pub(super) schema: Option<Arc<Schema>>,
+    /// The columns of its tables, besides the name.
+    pub(super) columns: Vec<PrinterColumn>,
 }
 
 impl Kind {
-    fn built_in(resource: Resource, version: &'static str, kind: &'static str, singular: &'static str) -> Self {
-        Self {
-            resource,
-            versions: vec![Cow::Borrowed(version)],
-            kind: Cow::Borrowed(kind),
-            singular: Cow::Borrowed(singular),
-            short_names: Vec::new(),
-            categories: Vec::new(),
-            namespaced: true,
-            has_status: false,
-            has_generation: false,
-            fields: Vec::new(),
-            is_custom: false,
-        }
-    }
-
-    fn short(mut self, names: &[&'static str]) -> Self {
-        self.short_names = names.iter().copied().map(Cow::Borrowed).collect();
-        self
-    }
-
-    fn in_all(mut self) -> Self {
-        self.categories = vec![Cow::Borrowed("all")];
-        self
-    }
-
-    fn without_namespace(mut self) -> Self {
-        self.namespaced = false;
-        self
-    }
-
-    fn with_status(mut self) -> Self {
-        self.has_status = true;
-        self
-    }
-
-    fn with_generation(mut self) -> Self {
-        self.has_generation = true;
-        self
-    }
-
-    fn selected_by(mut self, fields: &[&'static str]) -> Self {
-        self.fields = fields.iter().copied().map(Cow::Borrowed).collect();
-        self
-    }
-
     /// `v1`, `apps/v1`: what stands in an object of that version.
     #[must_use]
     pub fn api_version(&self, version: &str) -> String {
@@ -151,6 +137,36 @@ impl Kind {
             "" => version.to_owned(),
             group => format!("{group}/{version}"),
         }
+    }
+
+    /// The schema of a custom kind's version.
+    pub(super) fn schema(&self, version: &str) -> Option<&Schema> {
+        self.definitions.iter().find(|known| known.version == version)?.schema.as_deref()
+    }
+
+    /// The version in which objects of a custom kind are kept.
+    pub(super) fn stored_version(&self) -> Option<&str> {
+        self.definitions.iter().find(|known| known.is_stored).map(|known| known.version.as_str())
+    }
+
+    /// Gives an object of a custom kind the version in which it is kept.
+    pub(super) fn store_version(&self, object: &mut Value) {
+        if let Some(version) = self.stored_version() {
+            object["apiVersion"] = Value::from(self.api_version(version));
+        }
+    }
+
+    /// An object as that version shows it. Definitions here convert nothing but the
+    /// `apiVersion`, as the strategy `None` does.
+    #[must_use]
+    pub fn in_version(&self, object: &Arc<Value>, version: &str) -> Arc<Value> {
+        let api_version = self.api_version(version);
+        if !self.is_custom || object::text(object, &["apiVersion"]) == api_version {
+            return Arc::clone(object);
+        }
+        let mut converted = Value::clone(object);
+        converted["apiVersion"] = Value::from(api_version);
+        Arc::new(converted)
     }
 
     /// The preferred version.
@@ -162,94 +178,46 @@ impl Kind {
 
 /// All kinds that the API server serves.
 #[derive(Debug, Clone)]
-pub struct Kinds(BTreeMap<Resource, Kind>);
+pub struct Kinds(BTreeMap<Resource, Arc<Kind>>);
 
 impl Kinds {
-    /// The kinds that are part of Kubernetes, as far as this house uses them.
+    /// The kinds that are part of Kubernetes, as far as clusters of castle use them.
     #[must_use]
     pub fn built_in() -> Self {
-        let make = Kind::built_in;
-        let rows = [
-            make(Resource::NAMESPACES, "v1", "Namespace", "namespace")
-                .short(&["ns"])
-                .without_namespace()
-                .with_status()
-                .selected_by(&["status.phase"]),
-            make(Resource::NODES, "v1", "Node", "node")
-                .short(&["no"])
-                .without_namespace()
-                .with_status()
-                .selected_by(&["spec.unschedulable"]),
-            make(Resource::PODS, "v1", "Pod", "pod")
-                .short(&["po"])
-                .in_all()
-                .with_status()
-                .with_generation()
-                .selected_by(&[
-                    "spec.nodeName",
-                    "spec.restartPolicy",
-                    "spec.schedulerName",
-                    "spec.serviceAccountName",
-                    "spec.hostNetwork",
-                    "status.phase",
-                    "status.podIP",
-                    "status.nominatedNodeName",
-                ]),
-            make(Resource::SERVICES, "v1", "Service", "service")
-                .short(&["svc"])
-                .in_all()
-                .with_status()
-                .selected_by(&["spec.clusterIP", "spec.type"]),
-            make(Resource::ENDPOINTS, "v1", "Endpoints", "endpoints").short(&["ep"]),
-            make(Resource::CONFIG_MAPS, "v1", "ConfigMap", "configmap").short(&["cm"]),
-            make(Resource::SECRETS, "v1", "Secret", "secret").selected_by(&["type"]),
-            make(Resource::SERVICE_ACCOUNTS, "v1", "ServiceAccount", "serviceaccount").short(&["sa"]),
-            make(Resource::EVENTS, "v1", "Event", "event").short(&["ev"]).selected_by(&[
-                "involvedObject.kind",
-                "involvedObject.namespace",
-                "involvedObject.name",
-                "involvedObject.uid",
-                "involvedObject.fieldPath",
-                "reason",
-                "source",
-                "type",
-            ]),
-            make(Resource::DEPLOYMENTS, "v1", "Deployment", "deployment")
-                .short(&["deploy"])
-                .in_all()
-                .with_status()
-                .with_generation(),
-            make(Resource::DAEMON_SETS, "v1", "DaemonSet", "daemonset")
-                .short(&["ds"])
-                .in_all()
-                .with_status()
-                .with_generation(),
-            make(Resource::REPLICA_SETS, "v1", "ReplicaSet", "replicaset")
-                .short(&["rs"])
-                .in_all()
-                .with_status()
-                .with_generation()
-                .selected_by(&["status.replicas"]),
-            make(Resource::ENDPOINT_SLICES, "v1", "EndpointSlice", "endpointslice").with_generation(),
-            make(Resource::LEASES, "v1", "Lease", "lease"),
-        ];
-        Self(rows.into_iter().map(|kind| (kind.resource.clone(), kind)).collect())
+        Self(built_in::rows().into_iter().map(|kind| (kind.resource.clone(), Arc::new(kind))).collect())
     }
 
     /// Adds a kind, or replaces it: a custom resource definition was established.
     pub fn add(&mut self, kind: Kind) {
-        self.0.insert(kind.resource.clone(), kind);
+        self.0.insert(kind.resource.clone(), Arc::new(kind));
+    }
+
+    /// Takes a kind away: its definition is gone.
+    pub(super) fn remove(&mut self, resource: &Resource) {
+        self.0.remove(resource);
     }
 
     /// What is known about a collection.
     #[must_use]
     pub fn get(&self, resource: &Resource) -> Option<&Kind> {
-        self.0.get(resource)
+        self.0.get(resource).map(Arc::as_ref)
+    }
+
+    pub(super) fn shared(&self, resource: &Resource) -> Option<Arc<Kind>> {
+        self.0.get(resource).cloned()
     }
 
     /// The kind that an object's `apiVersion` and `kind` name.
     #[must_use]
     pub fn of_object(&self, api_version: &str, kind: &str) -> Option<&Kind> {
+        self.find(api_version, kind).map(Arc::as_ref)
+    }
+
+    pub(super) fn shared_of_object(&self, api_version: &str, kind: &str) -> Option<Arc<Kind>> {
+        self.find(api_version, kind).cloned()
+    }
+
+    fn find(&self, api_version: &str, kind: &str) -> Option<&Arc<Kind>> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         self.0.values().find(|row| {
             row.resource.group == group && row.kind == kind && row.versions.iter().any(|served| served == version)
@@ -258,7 +226,7 @@ impl Kinds {
 
     /// All rows, by group and plural.
     pub fn iter(&self) -> impl Iterator<Item = &Kind> {
-        self.0.values()
+        self.0.values().map(Arc::as_ref)
     }
 
     /// The groups besides the core group with their versions, the preferred one

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -61,6 +62,20 @@ fn read_token(token: &str) -> Result<(u64, Place), Refusal> {
     read().ok_or_else(|| Refusal::bad_request("continue key is not valid: incorrect encoding"))
 }
 
+/// The objects of one namespace, or all of them.
+pub(super) fn within<'a>(
+    objects: Option<&'a BTreeMap<Place, Arc<Value>>>,
+    namespace: Option<&str>,
+) -> impl Iterator<Item = (&'a Place, &'a Arc<Value>)> + use<'a> {
+    let first = Bound::Included((namespace.unwrap_or("").to_owned(), String::new()));
+    // A name cannot hold the null letter, so this is the first place behind the namespace.
+    let last = match namespace {
+        Some(namespace) => Bound::Excluded((format!("{namespace}\0"), String::new())),
+        None => Bound::Unbounded,
+    };
+    objects.into_iter().flat_map(move |objects| objects.range((first.clone(), last.clone())))
+}
+
 /// One page, of the present or of the revision that the first page showed.
 pub(super) fn page(
     objects: Option<&BTreeMap<Place, Arc<Value>>>,
@@ -70,10 +85,12 @@ pub(super) fn page(
     selection: &Selection,
     options: &ListOptions,
 ) -> Result<Listing, Refusal> {
-    let mut snapshot: BTreeMap<Place, Arc<Value>> = objects.cloned().unwrap_or_default();
     let mut revision = present;
     let mut after = None;
+    let past;
+    let mut seen = objects;
     if let Some(token) = &options.continue_token {
+        let mut snapshot = objects.cloned().unwrap_or_default();
         let (began, place) = read_token(token)?;
         if !history.reaches(began) {
             return Err(Refusal::expired(
@@ -90,17 +107,19 @@ pub(super) fn page(
             }
         }
         (revision, after) = (began, Some(place));
+        past = snapshot;
+        seen = Some(&past);
     }
-    snapshot.retain(|place, object| after.as_ref().is_none_or(|after| place > after) && selection.matches(object));
-    let total = snapshot.len();
-    let wanted = if options.limit == 0 { total } else { options.limit };
-    let page: Vec<_> = snapshot.into_iter().take(wanted).collect();
-    let rest = total - page.len();
+    let mut page: Vec<_> = within(seen, selection.namespace.as_deref())
+        .filter(|(place, object)| after.as_ref().is_none_or(|after| *place > after) && selection.matches(object))
+        .collect();
+    let rest = if options.limit == 0 { 0 } else { page.len().saturating_sub(options.limit) };
+    page.truncate(page.len() - rest);
     let continue_token = page.last().filter(|_| rest > 0).map(|(place, _)| token(revision, place));
     // Kubernetes counts the rest only where no selector filters it.
     let is_whole = selection.labels == Default::default() && selection.fields == Default::default();
     Ok(Listing {
-        items: page.into_iter().map(|(_, object)| object).collect(),
+        items: page.into_iter().map(|(_, object)| Arc::clone(object)).collect(),
         revision,
         continue_token,
         remaining: (rest > 0 && is_whole).then_some(rest as u64),

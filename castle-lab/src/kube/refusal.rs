@@ -10,7 +10,7 @@ use super::kind::{Kind, Resource};
 pub struct Refusal {
     /// The HTTP status code.
     pub code: u16,
-    /// The machine-readable reason: `NotFound`.
+    /// The machine-readable reason: `NotFound`; empty where Kubernetes gives none.
     pub reason: &'static str,
     /// The sentence for people.
     pub message: String,
@@ -88,7 +88,11 @@ impl Refusal {
             .iter()
             .map(|(field, reason, why)| json!({"reason": reason, "message": why, "field": field}))
             .collect();
-        let mut refusal = Self::new(422, "Invalid", format!("{} \"{name}\" is invalid: {said}", kind.kind));
+        let full_kind = match kind.resource.group.as_ref() {
+            "" => kind.kind.to_string(),
+            group => format!("{}.{group}", kind.kind),
+        };
+        let mut refusal = Self::new(422, "Invalid", format!("{full_kind} \"{name}\" is invalid: {said}"));
         refusal.details =
             Some(json!({"name": name, "group": kind.resource.group, "kind": kind.kind, "causes": causes}));
         refusal
@@ -133,8 +137,10 @@ impl Refusal {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }

@@ -58,6 +58,27 @@ impl LabelSelector {
         Ok(Self(terms))
     }
 
+    /// Reads a selector as objects carry it: `matchLabels` and `matchExpressions`.
+    /// An empty one selects everything; an operator that does not exist, nothing.
+    #[must_use]
+    pub fn of_object(selector: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+        let labels = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+        let mut terms: Vec<_> = labels.map(|(key, value)| LabelTerm::Is(key.clone(), vec![text(value)])).collect();
+        for term in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+            let key = text(&term["key"]);
+            let values = term["values"].as_array().into_iter().flatten().map(text).collect();
+            terms.push(match object::text(term, &["operator"]) {
+                "NotIn" => LabelTerm::IsNot(key, values),
+                "Exists" => LabelTerm::Exists(key),
+                "DoesNotExist" => LabelTerm::Missing(key),
+                "In" => LabelTerm::Is(key, values),
+                _ => LabelTerm::Is(key, Vec::new()),
+            });
+        }
+        Self(terms)
+    }
+
     /// Whether the object's labels fit.
     #[must_use]
     pub fn matches(&self, object: &Value) -> bool {

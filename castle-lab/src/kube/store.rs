@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::access::KubeIdentity;
-use super::history::{Change, ChangeKind, History};
+use super::admission::Backend;
+use super::hand::Hand;
+use super::history::{Change, History};
 use super::kind::{Kind, Kinds, Resource};
-use super::object;
 use super::refusal::Refusal;
 use super::selector::Selection;
-use super::validation;
-use super::{list, merge};
+use super::{list, object};
 use crate::draw::Draws;
 
 /// The namespaces that an API server makes for itself.
@@ -59,14 +59,18 @@ pub struct Store {
     pub identity: Option<KubeIdentity>,
     /// The version of Kubernetes, with a `v`.
     pub version: String,
-    kinds: Kinds,
+    pub(super) kinds: Kinds,
     pub(super) objects: BTreeMap<Resource, BTreeMap<Place, Arc<Value>>>,
     pub(super) history: History,
     pub(super) revision: u64,
     is_serving: bool,
     pub(super) wall: Duration,
-    draws: Draws,
-    births: BTreeMap<String, u64>,
+    pub(super) draws: Draws,
+    pub(super) births: BTreeMap<String, u64>,
+    /// What stands behind the services of webhooks, by namespace and name.
+    pub(super) backends: BTreeMap<Place, Backend>,
+    /// The resource version of the last change of each collection.
+    touched: BTreeMap<Resource, u64>,
 }
 
 impl Store {
@@ -85,6 +89,8 @@ impl Store {
             wall,
             draws,
             births: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            touched: BTreeMap::new(),
         }
     }
 
@@ -133,7 +139,7 @@ impl Store {
 
     /// Makes an object unless it is there.
     fn make_own(&mut self, object: Value) {
-        match self.create(object, false) {
+        match self.create(object, &Hand::of("kube-apiserver")) {
             Ok(_) => {}
             Err(refusal) if refusal.reason == "AlreadyExists" => {}
             // The objects above are literals that fit the rules.
@@ -159,6 +165,19 @@ impl Store {
         self.revision
     }
 
+    /// The resource version of the last change of a collection; 0 if it was never
+    /// written. A controller that remembers it need not look at the objects again.
+    #[must_use]
+    pub fn last_change(&self, resource: &Resource) -> u64 {
+        self.touched.get(resource).copied().unwrap_or(0)
+    }
+
+    /// Keeps a change for those who watch.
+    pub(super) fn remember(&mut self, change: Change) {
+        self.touched.insert(change.resource.clone(), change.revision);
+        self.history.push(change);
+    }
+
     /// The kinds that are served.
     #[must_use]
     pub fn kinds(&self) -> &Kinds {
@@ -179,6 +198,11 @@ impl Store {
         self.kinds.get(resource).ok_or_else(Refusal::no_resource)
     }
 
+    /// The same, to be kept while the store changes.
+    pub(super) fn shared_kind(&self, resource: &Resource) -> Result<Arc<Kind>, Refusal> {
+        self.kinds.shared(resource).ok_or_else(Refusal::no_resource)
+    }
+
     /// One object. `namespace` is empty for kinds without one.
     ///
     /// # Errors
@@ -192,16 +216,15 @@ impl Store {
             .ok_or_else(|| Refusal::not_found(resource, name))
     }
 
-    /// All objects of a selection, by namespace and name.
+    /// All objects of a selection, by namespace and name. Of a selection in one
+    /// namespace, only its objects are looked at.
     pub fn list<'a>(
         &'a self,
         resource: &Resource,
         selection: &'a Selection,
     ) -> impl Iterator<Item = &'a Arc<Value>> + use<'a> {
-        self.objects
-            .get(resource)
-            .into_iter()
-            .flat_map(BTreeMap::values)
+        list::within(self.objects.get(resource), selection.namespace.as_deref())
+            .map(|(_, object)| object)
             .filter(move |object| selection.matches(object))
     }
 
@@ -219,94 +242,6 @@ impl Store {
     ) -> Result<list::Listing, Refusal> {
         self.kind(resource)?;
         list::page(self.objects.get(resource), &self.history, self.revision, resource, selection, options)
-    }
-
-    /// Makes an object. Its `apiVersion` and `kind` say where it belongs.
-    ///
-    /// # Errors
-    ///
-    /// 409 if it exists, 404 if its namespace does not, 422 if it breaks a rule.
-    pub fn create(&mut self, mut object: Value, dry_run: bool) -> Result<Arc<Value>, Refusal> {
-        let kind = self.kind_of(&object)?;
-        self.name_generated(&kind, &mut object);
-        validation::check(&kind, &object)?;
-        let (resource, place) = (kind.resource.clone(), place_of(&object));
-        self.check_namespace(&kind, &place)?;
-        if self.get(&resource, &place.0, &place.1).is_ok() {
-            return Err(Refusal::already_exists(&resource, &place.1));
-        }
-        if !object::text(&object, &["metadata", "resourceVersion"]).is_empty() {
-            return Err(Refusal::bad_request("resourceVersion should not be set on objects to be created"));
-        }
-        let uid = self.next_uid(&resource, &place, dry_run);
-        object::set_metadata(&mut object, "uid", Some(json!(uid)));
-        object::set_metadata(&mut object, "creationTimestamp", Some(json!(object::timestamp(self.wall))));
-        object::set_metadata(&mut object, "deletionTimestamp", None);
-        object::set_metadata(&mut object, "generation", kind.has_generation.then(|| json!(1)));
-        validation::set_defaults(&kind, &mut object);
-        Ok(self.commit(&resource, place, object, ChangeKind::Added, dry_run))
-    }
-
-    /// Replaces an object.
-    ///
-    /// # Errors
-    ///
-    /// 404 if it is not there; 409 if its resource version or uid is given and is
-    /// another; 422 if it breaks a rule.
-    pub fn update(&mut self, object: Value, part: Part, dry_run: bool) -> Result<Arc<Value>, Refusal> {
-        let kind = self.kind_of(&object)?;
-        let place = place_of(&object);
-        let current = Arc::clone(self.get(&kind.resource, &place.0, &place.1)?);
-        self.replace(&kind, place, &current, object, part, dry_run)
-    }
-
-    /// Changes an object in place.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::update`].
-    pub fn patch(
-        &mut self,
-        resource: &Resource,
-        namespace: &str,
-        name: &str,
-        patch: &Patch,
-        part: Part,
-        dry_run: bool,
-    ) -> Result<Arc<Value>, Refusal> {
-        let kind = self.kind(resource)?.clone();
-        let current = Arc::clone(self.get(resource, namespace, name)?);
-        let mut object = Value::clone(&current);
-        match patch {
-            Patch::Merge(changes) => merge::merge(&mut object, changes),
-            Patch::Strategic(changes) => merge::strategic_merge(&mut object, changes),
-            Patch::Json(operations) => {
-                merge::operate(&mut object, operations)
-                    .map_err(|why| Refusal::invalid(&kind, name, &[("patch", "FieldValueInvalid", why)]))?;
-            }
-        }
-        if place_of(&object) != (namespace.to_owned(), name.to_owned()) {
-            let given = object::name(&object);
-            return Err(Refusal::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
-        }
-        self.replace(&kind, (namespace.to_owned(), name.to_owned()), &current, object, part, dry_run)
-    }
-
-    /// Writes an object with its status, whether it exists or not: how the
-    /// cluster's own components (kubelet, controllers) write.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::create`] and [`Store::update`].
-    pub fn put(&mut self, object: Value) -> Result<Arc<Value>, Refusal> {
-        let kind = self.kind_of(&object)?;
-        let place = place_of(&object);
-        match self.get(&kind.resource, &place.0, &place.1) {
-            Ok(_) => self.update(object, Part::Whole, false),
-            Err(_) => self.create(object, false),
-        }
     }
 
     /// The changes after a resource version, of all collections, the oldest
@@ -329,145 +264,24 @@ impl Store {
         self.history.compact(revision.min(self.revision));
     }
 
-    fn kind_of(&self, object: &Value) -> Result<Kind, Refusal> {
+    /// The fields of an object that the schema of its kind does not know: what a
+    /// write drops unless it is strict.
+    #[must_use]
+    pub fn unknown_fields(&self, object: &Value) -> Vec<String> {
+        let Ok(kind) = self.kind_of(object) else { return Vec::new() };
+        let api_version = object::text(object, &["apiVersion"]);
+        let schema = kind.schema(api_version.rsplit('/').next().unwrap_or(api_version));
+        schema.map(|schema| schema.prune(&mut object.clone())).unwrap_or_default()
+    }
+
+    pub(super) fn kind_of(&self, object: &Value) -> Result<Arc<Kind>, Refusal> {
         let (api_version, kind) = (object::text(object, &["apiVersion"]), object::text(object, &["kind"]));
         if kind.is_empty() {
             return Err(Refusal::bad_request("Object 'Kind' is missing"));
         }
-        self.kinds.of_object(api_version, kind).cloned().ok_or_else(|| {
+        self.kinds.shared_of_object(api_version, kind).ok_or_else(|| {
             Refusal::bad_request(format!("no kind \"{kind}\" is registered for version \"{api_version}\""))
         })
-    }
-
-    fn check_namespace(&self, kind: &Kind, (namespace, name): &Place) -> Result<(), Refusal> {
-        if !kind.namespaced {
-            return Ok(());
-        }
-        let home = self.get(&Resource::NAMESPACES, "", namespace)?;
-        if object::is_terminating(home) {
-            let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-            return Err(Refusal::forbidden(&kind.resource, name, why));
-        }
-        Ok(())
-    }
-
-    /// The common end of update and patch.
-    fn replace(
-        &mut self,
-        kind: &Kind,
-        place: Place,
-        current: &Arc<Value>,
-        mut object: Value,
-        part: Part,
-        dry_run: bool,
-    ) -> Result<Arc<Value>, Refusal> {
-        let (resource, name) = (&kind.resource, place.1.as_str());
-        let version = object::text(&object, &["metadata", "resourceVersion"]);
-        if !version.is_empty() && version != object::text(current, &["metadata", "resourceVersion"]) {
-            return Err(Refusal::modified(resource, name));
-        }
-        let (given, uid) = (object::text(&object, &["metadata", "uid"]), object::text(current, &["metadata", "uid"]));
-        if !given.is_empty() && given != uid {
-            let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}");
-            return Err(Refusal::conflict(resource, name, why));
-        }
-        if part == Part::Status {
-            let status = object.get("status").cloned();
-            object = Value::clone(current);
-            set_status(&mut object, status);
-        } else {
-            if part == Part::Main && kind.has_status {
-                set_status(&mut object, current.get("status").cloned());
-            }
-            for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
-                object::set_metadata(&mut object, key, current["metadata"].get(key).cloned());
-            }
-            validation::set_defaults(kind, &mut object);
-            validation::check(kind, &object)?;
-            validation::check_change(kind, current, &object)?;
-            if kind.has_generation && !same_wish(current, &object) {
-                let generation = current["metadata"]["generation"].as_u64().unwrap_or(0) + 1;
-                object::set_metadata(&mut object, "generation", Some(json!(generation)));
-            }
-        }
-        object::set_metadata(&mut object, "resourceVersion", current["metadata"].get("resourceVersion").cloned());
-        if object == **current {
-            return Ok(Arc::clone(current));
-        }
-        let may_go = object::is_terminating(&object) && !object::has_finalizers(&object) && !dry_run;
-        if may_go && (*resource != Resource::NAMESPACES || self.empty_namespace(name)) {
-            return Ok(self.remove(resource, &place.0, name, current));
-        }
-        Ok(self.commit(&resource.clone(), place, object, ChangeKind::Modified, dry_run))
-    }
-
-    pub(super) fn commit(
-        &mut self,
-        resource: &Resource,
-        place: Place,
-        mut object: Value,
-        kind: ChangeKind,
-        dry_run: bool,
-    ) -> Arc<Value> {
-        if dry_run {
-            return Arc::new(object);
-        }
-        self.revision += 1;
-        object::set_metadata(&mut object, "resourceVersion", Some(json!(self.revision.to_string())));
-        let object = Arc::new(object);
-        let objects = self.objects.entry(resource.clone()).or_default();
-        let before = objects.insert(place, Arc::clone(&object));
-        self.history.push(Change {
-            revision: self.revision,
-            kind,
-            resource: resource.clone(),
-            object: Arc::clone(&object),
-            before,
-        });
-        object
-    }
-
-    /// Fills `name` from `generateName`.
-    fn name_generated(&mut self, kind: &Kind, object: &mut Value) {
-        let prefix = object::text(object, &["metadata", "generateName"]).to_owned();
-        if !object::name(object).is_empty() || prefix.is_empty() {
-            return;
-        }
-        // The alphabet of apimachinery's random names: no vowels, so no words.
-        const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-        let key = format!("{} {}/{prefix}", kind.resource, object::namespace(object));
-        let nth = self.next_birth(&key);
-        let suffix: String = (0..5)
-            .map(|place| {
-                let unit = self.draws.unit(&key, &format!("name {place}"), nth);
-                // `unit` is below 1, so the place is inside the alphabet.
-                char::from(ALPHABET[(unit * ALPHABET.len() as f64) as usize])
-            })
-            .collect();
-        object::set_metadata(object, "name", Some(json!(format!("{prefix}{suffix}"))));
-    }
-
-    fn next_uid(&mut self, resource: &Resource, (namespace, name): &Place, dry_run: bool) -> String {
-        let key = format!("{resource} {namespace}/{name}");
-        let nth = if dry_run { u64::MAX } else { self.next_birth(&key) };
-        let part = |what: &str, bits: u32| (self.draws.unit(&key, what, nth) * f64::from(bits).exp2()) as u64;
-        let (first, last) = (part("uid first", 48), part("uid last", 48));
-        // The version (4) and variant bits of a random uuid.
-        format!(
-            "{:08x}-{:04x}-4{:03x}-{:04x}-{last:012x}",
-            first >> 16,
-            first & 0xFFFF,
-            part("uid third", 12),
-            0x8000 | part("uid fourth", 14)
-        )
-    }
-
-    /// How many of that name were born before.
-    fn next_birth(&mut self, key: &str) -> u64 {
-        let count = self.births.entry(key.to_owned()).or_default();
-        let nth = *count;
-        *count += 1;
-        nth
     }
 }
 
@@ -491,26 +305,4 @@ impl fmt::Debug for Patch {
             Self::Json(_) => "Json(..)",
         })
     }
-}
-
-fn place_of(object: &Value) -> Place {
-    (object::namespace(object).to_owned(), object::name(object).to_owned())
-}
-
-fn set_status(object: &mut Value, status: Option<Value>) {
-    match (object.as_object_mut(), status) {
-        (Some(fields), Some(status)) => drop(fields.insert("status".into(), status)),
-        (Some(fields), None) => drop(fields.remove("status")),
-        (None, _) => {}
-    }
-}
-
-/// Whether two objects are the same outside of metadata and status.
-fn same_wish(before: &Value, after: &Value) -> bool {
-    let wish = |object: &Value| {
-        let mut fields = object.as_object().cloned().unwrap_or_default();
-        fields.retain(|key, _| !["metadata", "status"].contains(&key.as_str()));
-        fields
-    };
-    wish(before) == wish(after)
 }

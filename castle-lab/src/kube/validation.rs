@@ -14,12 +14,55 @@ const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower ca
     '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
+/// The maps of text that an object may have, and how Go's decoder names them.
+const TEXTS: [(&[&str], &str, &str); 5] = [
+    (&["metadata", "labels"], "", "ObjectMeta.metadata.labels"),
+    (&["metadata", "annotations"], "", "ObjectMeta.metadata.annotations"),
+    (&["data"], "ConfigMap", "ConfigMap.data"),
+    (&["data"], "Secret", "Secret.data"),
+    (&["stringData"], "Secret", "Secret.stringData"),
+];
+
+/// Refuses a map of text with something else in it: the mistake of a manifest
+/// that leaves out the quotes.
+fn check_texts(kind: &Kind, object: &Value) -> Result<(), Refusal> {
+    let refuse = |why: String| {
+        let (name, version) = (&kind.kind, kind.version());
+        Err(Refusal::bad_request(format!("{name} in version \"{version}\" cannot be handled as a {name}: {why}")))
+    };
+    for (path, of_kind, field) in TEXTS {
+        let is_meant = of_kind.is_empty() || kind.resource.group.is_empty() && kind.kind == of_kind;
+        let found = path.iter().try_fold(object, |inner, key| inner.get(key));
+        for value in found.and_then(Value::as_object).filter(|_| is_meant).into_iter().flat_map(|map| map.values()) {
+            let wrong = match value {
+                Value::Bool(_) => "bool",
+                Value::Number(_) => "number",
+                Value::Array(_) => "array",
+                Value::Object(_) => "object",
+                Value::String(text) if field == "Secret.data" && STANDARD.decode(text).is_err() => {
+                    return refuse("illegal base64 data".to_owned());
+                }
+                Value::String(_) | Value::Null => continue,
+            };
+            return refuse(format!("json: cannot unmarshal {wrong} into Go struct field {field} of type string"));
+        }
+    }
+    Ok(())
+}
+
 /// Checks what every object must be like.
 pub(super) fn check(kind: &Kind, object: &Value) -> Result<(), Refusal> {
+    check_texts(kind, object)?;
     let name = object::name(object);
     let mut causes = Vec::new();
     if name.is_empty() {
         causes.push(("metadata.name", "FieldValueRequired", "Required value: name or generateName is required".into()));
+    } else if kind.resource.group == "rbac.authorization.k8s.io" {
+        // The names of roles are steps of a path: `system:nodes`.
+        if [".", ".."].contains(&name) || name.contains(['/', '%']) {
+            let why = format!("Invalid value: \"{name}\": may not contain '/' or '%', nor be '.' or '..'");
+            causes.push(("metadata.name", "FieldValueInvalid", why));
+        }
     } else if !is_subdomain(name) {
         causes.push(("metadata.name", "FieldValueInvalid", format!("Invalid value: \"{name}\": {SUBDOMAIN}")));
     }
@@ -44,6 +87,9 @@ pub(super) fn check_change(kind: &Kind, before: &Value, after: &Value) -> Result
     };
     match &kind.resource {
         resource if *resource == Resource::SECRETS => immutable("type"),
+        resource if *resource == Resource::DEFINITIONS => immutable("spec.scope"),
+        resource if resource.group == "rbac.authorization.k8s.io" => immutable("roleRef"),
+        resource if *resource == Resource::SERVICES => immutable("spec.clusterIP"),
         resource if [Resource::DEPLOYMENTS, Resource::DAEMON_SETS, Resource::REPLICA_SETS].contains(resource) => {
             immutable("spec.selector");
         }

@@ -424,6 +424,8 @@ impl World {
             session.services.run(now, "apid");
         });
         self.log(format!("node {vm} opens its API"));
+        // A worker's kubelet may be up before trustd has signed for its API.
+        self.settle_stage(vm);
         self.wake_workers();
     }
 

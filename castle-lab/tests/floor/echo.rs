@@ -38,7 +38,11 @@ impl Service for Echo {
             kind,
             entity: parts.next().unwrap_or("echo").to_owned(),
             write: call.method != "GET",
-            latency: Latency { p50: latency, p95: latency.mul_f64(call.header("x-tail").map_or(1.0, |_| 3.0)) },
+            latency: Latency {
+                p50: latency,
+                p95: latency.mul_f64(call.header("x-tail").map_or(1.0, |_| 3.0)),
+                bounds: None,
+            },
             detail: call.query.clone().unwrap_or_default(),
         }
     }

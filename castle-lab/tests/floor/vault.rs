@@ -27,6 +27,7 @@ fn the_vault_keeps_every_rule_of_the_port() {
         }
         let labs = std::cell::RefCell::new(labs);
         let held = secrets::all(|| labs.borrow_mut().pop().unwrap()).await;
+        println!("{}", held.join("\n"));
         assert_eq!(held.len(), secrets::RULES.len());
     });
 }

@@ -1,8 +1,13 @@
 //! The Kubernetes store: the rules by which objects are written, found and
 //! followed.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod admission;
+mod apply;
+mod definitions;
 mod lists;
+mod manifest;
+mod owners;
 mod watches;
 mod wire;
 mod writes;
@@ -10,7 +15,7 @@ mod writes;
 use std::time::Duration;
 
 use castle_lab::Draws;
-use castle_lab::kube::{Resource, Store};
+use castle_lab::kube::{Hand, Resource, Store};
 use serde_json::{Value, json};
 
 /// A store that serves, an hour after its beginning.
@@ -18,6 +23,11 @@ fn store() -> Store {
     let mut store = Store::new(Draws::new(7), Duration::from_secs(1_763_711_488));
     store.serve();
     store
+}
+
+/// Somebody who writes.
+fn hand() -> Hand {
+    Hand::of("tester")
 }
 
 fn node(name: &str) -> Value {

@@ -1,7 +1,7 @@
 use castle_lab::kube::{Delete, Part, Patch, Refusal, Resource, Store};
 use serde_json::{Value, json};
 
-use crate::{node, pod, store};
+use crate::{hand, node, pod, store};
 
 fn meta<'a>(object: &'a Value, key: &str) -> &'a str {
     object["metadata"][key].as_str().unwrap_or("")
@@ -50,8 +50,8 @@ fn who_writes_on_an_old_version_is_refused() {
     let old = store.put(pod("a", "dns", "cp-01", "Running")).unwrap();
     let mut newer = Value::clone(&old);
     newer["metadata"]["labels"]["x"] = json!("y");
-    store.update(newer.clone(), Part::Main, false).unwrap();
-    let refusal = store.update(newer, Part::Main, false).unwrap_err();
+    store.update(newer.clone(), Part::Main, &hand()).unwrap();
+    let refusal = store.update(newer, Part::Main, &hand()).unwrap_err();
     assert_eq!((refusal.code, refusal.reason), (409, "Conflict"));
     assert_eq!(
         refusal.message,
@@ -59,22 +59,22 @@ fn who_writes_on_an_old_version_is_refused() {
          latest version and try again"
     );
     // Without a version there is nothing to conflict with.
-    assert!(store.update(pod("a", "dns", "cp-01", "Running"), Part::Main, false).is_ok());
+    assert!(store.update(pod("a", "dns", "cp-01", "Running"), Part::Main, &hand()).is_ok());
 }
 
 #[test]
 fn the_status_and_the_rest_are_written_apart() {
     let mut store = store();
-    let made = store.create(pod("a", "dns", "cp-01", "Running"), false).unwrap();
+    let made = store.put(pod("a", "dns", "cp-01", "Running")).unwrap();
     let mut changed = Value::clone(&made);
     changed["status"]["phase"] = json!("Failed");
     changed["metadata"]["labels"]["x"] = json!("y");
-    let main = store.update(changed.clone(), Part::Main, false).unwrap();
+    let main = store.update(changed.clone(), Part::Main, &hand()).unwrap();
     assert_eq!((main["status"]["phase"].as_str(), meta(&main["metadata"], "x")), (Some("Running"), ""));
     assert_eq!(main["metadata"]["labels"]["x"], "y");
     changed["metadata"]["resourceVersion"] = main["metadata"]["resourceVersion"].clone();
     changed["metadata"]["labels"]["x"] = json!("z");
-    let status = store.update(changed, Part::Status, false).unwrap();
+    let status = store.update(changed, Part::Status, &hand()).unwrap();
     assert_eq!((&status["status"]["phase"], &status["metadata"]["labels"]["x"]), (&json!("Failed"), &json!("y")));
 }
 
@@ -89,7 +89,7 @@ fn the_generation_counts_wishes_only() {
     assert_eq!(store.put(deployment.clone()).unwrap()["metadata"]["generation"], 1);
     let patch = |store: &mut Store, changes: Value| {
         let resource = Resource::DEPLOYMENTS;
-        store.patch(&resource, "kube-system", "coredns", &Patch::Merge(changes), Part::Main, false).unwrap()
+        store.patch(&resource, "kube-system", "coredns", &Patch::Merge(changes), Part::Main, &hand()).unwrap()
     };
     assert_eq!(patch(&mut store, json!({"metadata": {"labels": {"a": "b"}}}))["metadata"]["generation"], 1);
     assert_eq!(patch(&mut store, json!({"spec": {"replicas": 3}}))["metadata"]["generation"], 2);
@@ -102,10 +102,13 @@ fn the_generation_counts_wishes_only() {
             "coredns",
             &Patch::Merge(json!({"spec": {"selector": {"matchLabels": {"k8s-app": "x"}}}})),
             Part::Main,
-            false,
+            &hand(),
         )
         .unwrap_err();
-    assert_eq!(refusal.message, "Deployment \"coredns\" is invalid: spec.selector: Invalid value: field is immutable");
+    assert_eq!(
+        refusal.message,
+        "Deployment.apps \"coredns\" is invalid: spec.selector: Invalid value: field is immutable"
+    );
 }
 
 #[test]
@@ -116,10 +119,10 @@ fn every_refusal_has_kubernetes_words() {
     let cases: Vec<(Refusal, u16, &str)> = vec![
         (store.get(&Resource::NODES, "", "x").unwrap_err(), 404, "nodes \"x\" not found"),
         (store.get(&Resource::DEPLOYMENTS, "a", "x").unwrap_err(), 404, "deployments.apps \"x\" not found"),
-        (store.create(node("cp-01"), false).unwrap_err(), 409, "nodes \"cp-01\" already exists"),
-        (store.create(bad("ConfigMap", "a", "nowhere"), false).unwrap_err(), 404, "namespaces \"nowhere\" not found"),
+        (store.create(node("cp-01"), &hand()).unwrap_err(), 409, "nodes \"cp-01\" already exists"),
+        (store.create(bad("ConfigMap", "a", "nowhere"), &hand()).unwrap_err(), 404, "namespaces \"nowhere\" not found"),
         (
-            store.create(bad("ConfigMap", "a", ""), false).unwrap_err(),
+            store.create(bad("ConfigMap", "a", ""), &hand()).unwrap_err(),
             422,
             "ConfigMap \"a\" is invalid: metadata.namespace: Required value",
         ),
@@ -137,7 +140,7 @@ fn every_refusal_has_kubernetes_words() {
             (&json!("Status"), &json!("Failure"), &json!(code))
         );
     }
-    let refusal = store.create(node("Cp_01"), false).unwrap_err();
+    let refusal = store.create(node("Cp_01"), &hand()).unwrap_err();
     assert_eq!((refusal.code, refusal.details.unwrap()["causes"][0]["field"].clone()), (422, json!("metadata.name")));
 }
 
@@ -145,7 +148,7 @@ fn every_refusal_has_kubernetes_words() {
 fn a_dry_run_leaves_no_trace() {
     let mut store = store();
     let before = store.revision();
-    let shown = store.create(node("cp-01"), true).unwrap();
+    let shown = store.create(node("cp-01"), &hand().dry()).unwrap();
     assert_eq!(meta(&shown, "uid").len(), 36);
     assert!(store.get(&Resource::NODES, "", "cp-01").is_err());
     assert_eq!(store.revision(), before);
@@ -171,7 +174,7 @@ fn a_deletion_waits_for_finalizers_and_keeps_its_preconditions() {
     let waiting = store.get(&Resource::PODS, "kube-system", "a").unwrap();
     assert!(!meta(waiting, "deletionTimestamp").is_empty());
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    store.patch(&Resource::PODS, "kube-system", "a", &free, Part::Main, false).unwrap();
+    store.patch(&Resource::PODS, "kube-system", "a", &free, Part::Main, &hand()).unwrap();
     assert!(store.get(&Resource::PODS, "kube-system", "a").is_err());
 }
 
@@ -195,7 +198,7 @@ fn a_namespace_goes_with_what_is_inside() {
     assert_eq!(refusal.code, 403);
     assert!(refusal.message.contains("because it is being terminated"), "{refusal}");
     let free = Patch::Merge(json!({"metadata": {"finalizers": []}}));
-    store.patch(&Resource::SECRETS, "flux-system", "key", &free, Part::Main, false).unwrap();
+    store.patch(&Resource::SECRETS, "flux-system", "key", &free, Part::Main, &hand()).unwrap();
     assert!(store.get(&Resource::NAMESPACES, "", "flux-system").is_err(), "the last object took it along");
 }
 
@@ -208,8 +211,36 @@ fn a_generated_name_is_drawn() {
             "metadata": {"generateName": "coredns-", "namespace": "kube-system"},
             "spec": {"containers": []},
         });
-        meta(&store.create(object, false).unwrap(), "name").to_owned()
+        meta(&store.create(object, &hand()).unwrap(), "name").to_owned()
     };
     let (one, two) = (made(&mut store), made(&mut store));
     assert!(one.starts_with("coredns-") && one.len() == 13 && one != two, "{one} {two}");
+}
+
+#[test]
+fn a_map_of_text_holds_text() {
+    let mut store = store();
+    let mut check = |kind: &str, field: &str, value: Value, expected: &str| {
+        let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "a", "namespace": "default"}});
+        match field.split_once('.') {
+            Some((outer, inner)) => object[outer][inner] = value,
+            None => object[field] = value,
+        }
+        let refusal = store.create(object, &hand()).unwrap_err();
+        let expected = format!("{kind} in version \"v1\" cannot be handled as a {kind}: {expected}");
+        assert_eq!((refusal.code, refusal.message), (400, expected));
+    };
+    check(
+        "ConfigMap",
+        "data",
+        json!({"port": 80}),
+        "json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+    );
+    check(
+        "ConfigMap",
+        "metadata.labels",
+        json!({"on": true}),
+        "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.labels of type string",
+    );
+    check("Secret", "data", json!({"key": "no base64!"}), "illegal base64 data");
 }

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use castle_core::{NodeRole, Project};
 use castle_lab::Latency;
-use castle_lab::ideal::{ApiIdeal, api_ideal};
+use castle_lab::ideal::{Beginning, api_ideal};
 use castle_lab::node::Api;
 
 use crate::house::{House, all_ready, blue, fortress, is_in_maintenance};
 
+struct Measured {
+    api_serving: Duration,
+    nodes_ready: Duration,
+}
+
 /// A client without any delay: it configures what waits, and gives birth once the
 /// first control plane answers.
-fn perfect(project: Project, seed: u64) -> ApiIdeal {
+fn perfect(project: Project, seed: u64) -> Measured {
     let mut house = House::of(project, seed);
     house.start();
     let (names, vip) = (house.project.machines.clone(), house.project.network.vip.unwrap());
@@ -39,7 +44,7 @@ fn perfect(project: Project, seed: u64) -> ApiIdeal {
         }
     }
     house.holds_its_rules();
-    ApiIdeal { api_serving: serving.unwrap(), nodes_ready: house.world.now() }
+    Measured { api_serving: serving.unwrap(), nodes_ready: house.world.now() }
 }
 
 #[test]
@@ -49,7 +54,7 @@ fn the_ideal_is_what_a_perfect_client_measures() {
             // The house of this test imports everything at once.
             project.limits.imports_per_storage = 9;
             let world = castle_lab::World::home(&project, seed);
-            let ideal = api_ideal(&project, &world);
+            let ideal = api_ideal(&project, &world, Beginning::Empty);
             let measured = perfect(project.clone(), seed);
             // It resizes no disk; a resize is part of each machine's way in the ideal.
             let resizes = project

@@ -133,5 +133,6 @@ rules!(
     destroy_leaves_no_trace,
     destroy_twice_is_fine,
     a_stranger_survives,
+    a_younger_life_survives,
     silence_is_not_absence,
 );

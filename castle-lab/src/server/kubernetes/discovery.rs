@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::route::Discovery;
-use crate::kube::{Kind, Kinds, Refusal, Store};
+use crate::kube::{Kind, Kinds, Refusal, Resource, Store};
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
@@ -89,9 +89,11 @@ pub(super) fn version(store: &Store) -> Value {
     })
 }
 
-/// `/openapi/v3` and below: which paths take which parameters. No schemas: what
-/// is written is checked by the server.
-pub(super) fn open_api(kinds: &Kinds, rest: &str) -> Result<Value, Refusal> {
+/// `/openapi/v3` and below: which paths take which parameters, and the schemas of
+/// custom kinds. Kubernetes' own have none here: what is written is checked by the
+/// server.
+pub(super) fn open_api(store: &Store, rest: &str) -> Result<Value, Refusal> {
+    let kinds = store.kinds();
     let trees = || {
         kinds.iter().flat_map(|kind| {
             kind.versions.iter().map(move |version| match kind.resource.group.as_ref() {
@@ -112,8 +114,12 @@ pub(super) fn open_api(kinds: &Kinds, rest: &str) -> Result<Value, Refusal> {
         // The second version of the document is not written here.
         None => return Err(Refusal::no_resource()),
     };
-    let mut paths = json!({});
+    let (mut paths, mut schemas) = (json!({}), json!({}));
     for (_, kind, version) in trees().filter(|(known, ..)| known == tree) {
+        if let Some(schema) = schema(store, kind, version) {
+            let home: Vec<_> = kind.resource.group.split('.').rev().collect();
+            schemas[format!("{}.{version}.{}", home.join("."), kind.kind)] = schema;
+        }
         let inside = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
         let path = format!("/{tree}/{inside}{}/{{name}}", kind.resource.plural);
         let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
@@ -134,8 +140,21 @@ pub(super) fn open_api(kinds: &Kinds, rest: &str) -> Result<Value, Refusal> {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "unversioned"},
         "paths": paths,
-        "components": {"schemas": {}},
+        "components": {"schemas": schemas},
     }))
+}
+
+/// The schema of one version of a custom kind, as its definition has it.
+fn schema(store: &Store, kind: &Kind, version: &str) -> Option<Value> {
+    let definition = store.get(&Resource::DEFINITIONS, "", &kind.resource.to_string()).ok()?;
+    let versions = definition.pointer("/spec/versions")?.as_array()?;
+    let mut schema =
+        versions.iter().find(|known| known["name"] == version)?.pointer("/schema/openAPIV3Schema")?.clone();
+    schema.as_object_mut()?.insert(
+        "x-kubernetes-group-version-kind".to_owned(),
+        json!([{"group": kind.resource.group, "version": version, "kind": kind.kind}]),
+    );
+    Some(schema)
 }
 
 fn rows<'a>(kinds: &'a Kinds, group: &str, version: &str) -> impl Iterator<Item = &'a Kind> {

@@ -22,13 +22,14 @@ pub(super) fn typed(status: u16, document: &Value, media: &str) -> Reply {
 }
 
 /// One object.
-pub(super) fn one(kind: &Kind, object: &Arc<Value>, form: Form, query: &Query, wall: Duration) -> Value {
+pub(super) fn one(kind: &Kind, version: &str, object: &Arc<Value>, form: Form, query: &Query, wall: Duration) -> Value {
+    let object = &kind.in_version(object, version);
     match form {
         Form::Plain | Form::AggregatedDiscovery => Value::clone(object),
         Form::Metadata => metadata_of(object),
         Form::Table => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            kube::table(kind, std::slice::from_ref(object), metadata, wall, query.text("includeObject"))
+            kube::table(kind, version, std::slice::from_ref(object), metadata, wall, query.text("includeObject"))
         }
     }
 }
@@ -43,24 +44,24 @@ pub(super) fn list(kind: &Kind, version: &str, listing: &Listing, form: Form, qu
         metadata["remainingItemCount"] = json!(remaining);
     }
     let (list_kind, api_version, items): (_, _, Vec<_>) = match form {
-        Form::Table => return kube::table(kind, &listing.items, metadata, wall, query.text("includeObject")),
+        Form::Table => return kube::table(kind, version, &listing.items, metadata, wall, query.text("includeObject")),
         Form::Metadata => (
             "PartialObjectMetadataList".to_owned(),
             "meta.k8s.io/v1".to_owned(),
             listing.items.iter().map(|object| metadata_of(object)).collect(),
         ),
         Form::Plain | Form::AggregatedDiscovery => (
-            format!("{}List", kind.kind),
+            kind.list_kind.to_string(),
             kind.api_version(version),
-            listing.items.iter().map(|object| item(kind, object)).collect(),
+            listing.items.iter().map(|object| item(kind, version, object)).collect(),
         ),
     };
     json!({"kind": list_kind, "apiVersion": api_version, "metadata": metadata, "items": items})
 }
 
 /// Elements of a list of a built-in kind do not repeat what the list says.
-fn item(kind: &Kind, object: &Value) -> Value {
-    let mut item = object.clone();
+fn item(kind: &Kind, version: &str, object: &Arc<Value>) -> Value {
+    let mut item = Value::clone(&kind.in_version(object, version));
     if let (false, Some(fields)) = (kind.is_custom, item.as_object_mut()) {
         fields.remove("kind");
         fields.remove("apiVersion");

@@ -15,6 +15,7 @@ mod wire;
 mod write;
 
 pub(crate) use gate::ClusterGate;
+pub(crate) use route::decode;
 pub(crate) use wire::converse;
 
 use query::{Form, Query};
@@ -60,7 +61,9 @@ impl Service for ApiServer {
 
     fn classify(&self, world: &World, call: &Call) -> Act {
         let query = Query::of(call);
-        let is_write = !["GET", "HEAD", "OPTIONS"].contains(&call.method.as_str());
+        // A dry run goes the way of a write, and changes nothing.
+        let is_dry = query.is_dry_run().unwrap_or(false);
+        let is_write = !is_dry && !["GET", "HEAD", "OPTIONS"].contains(&call.method.as_str());
         let (kind, entity) = match Route::of(&call.path, world.kubernetes.kinds()) {
             Route::Objects(target) => {
                 let method = if query.is_set("watch") { "WATCH" } else { call.method.as_str() };
@@ -85,7 +88,7 @@ impl Service for ApiServer {
             kind,
             entity,
             write: is_write,
-            latency: if is_write { WRITE } else { READ },
+            latency: if is_write || is_dry { WRITE } else { READ },
             // Selectors and options only; what is written may be a secret.
             detail: call.query.clone().unwrap_or_default(),
         }
@@ -136,7 +139,7 @@ impl ApiServer {
         match route {
             Route::Health(check) => health::probe(store, path, &check, &query),
             Route::Version => Ok(document::json(200, &discovery::version(store))),
-            Route::OpenApi(rest) => Ok(document::json(200, &discovery::open_api(store.kinds(), &rest)?)),
+            Route::OpenApi(rest) => Ok(document::json(200, &discovery::open_api(store, &rest)?)),
             Route::Discovery(which) => {
                 let is_core = which == Discovery::Core;
                 if Form::of(call) == Ok(Form::AggregatedDiscovery) && (is_core || which == Discovery::Groups) {
@@ -197,7 +200,7 @@ fn read(store: &Store, call: &Call, query: &Query, target: &Target) -> Result<Re
     let kind = store.kind(&target.resource)?;
     if !target.name.is_empty() {
         let object = store.get(&target.resource, &target.namespace, &target.name)?;
-        let document = document::one(kind, object, form, query, store.wall());
+        let document = document::one(kind, &target.version, object, form, query, store.wall());
         return Ok(document::json(200, &document));
     }
     let options = ListOptions {

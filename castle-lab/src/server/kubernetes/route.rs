@@ -118,7 +118,7 @@ impl Route {
 }
 
 /// Undoes percent-encoding; what is no encoding stays as it is.
-pub(super) fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let (bytes, mut decoded, mut place) = (text.as_bytes(), Vec::new(), 0);
     while let Some(&byte) = bytes.get(place) {
         let pair = text.get(place + 1..place + 3).filter(|_| byte == b'%');

@@ -170,7 +170,7 @@ impl Watch {
     }
 
     fn shown(&self, store: &Store, object: &Arc<Value>) -> Value {
-        document::one(&self.kind, object, self.form, &self.query, store.wall())
+        document::one(&self.kind, &self.target.version, object, self.form, &self.query, store.wall())
     }
 }
 
