@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use castle_core::{Context, Goal, LostLife, Milestone, Pace, Project, RunOptions};
-use castle_lab::ideal::{api_ideal, machines_ideal};
+use castle_lab::ideal::{Beginning, api_ideal, machines_ideal};
 use castle_lab::journal::Journal;
 use castle_lab::{Lab, World, runtime};
 
@@ -94,7 +94,7 @@ pub fn api() {
         let project = project(text);
         for seed in 1..=5 {
             let house = World::home(&project, seed);
-            let ideal = api_ideal(&project, &house);
+            let ideal = api_ideal(&project, &house, Beginning::Empty);
             let began = Instant::now();
             let visit = Visit { seed, ..Visit::new(&project, Goal::Create) };
             let left = visit.until(Milestone::NodesReady).go();

@@ -59,7 +59,9 @@ fn add_stored(secrets: &mut Secrets, whose: &str, name: &str, value: Vec<u8>) {
     let text = || String::from_utf8(value.clone()).expect("it is a text");
     match last.split_once('.').map_or(last, |(_, suffix)| suffix) {
         "began" | "bootstrap" | "born" | "complete" | "ended" => {}
-        "kubeconfig" | "talosconfig" => secrets.add_credential(&format!("{whose}'s {last}"), &text()),
+        "kubeconfig" | "talosconfig" | "KUBECONFIG_CONTENT" | "TALOSCONFIG_CONTENT" => {
+            secrets.add_credential(&format!("{whose}'s {last}"), &text())
+        }
         "project-key" => secrets.add(&format!("{whose}'s project key"), &value),
         // Whatever the store needs for itself.
         _ if value.is_empty() || last.starts_with('.') => {}
@@ -77,6 +79,9 @@ fn add_world(secrets: &mut Secrets, whose: &str, world: &World) {
     }
     for token in world.proxmox.access.tokens.values() {
         secrets.add(&format!("an API token of {whose}"), token.secret.as_bytes());
+    }
+    for (what, value) in world.git.secrets().chain(world.infisical.secrets()) {
+        secrets.add(&format!("{what} of {whose}"), value.as_bytes());
     }
     secrets.add(&format!("the root password of {whose}"), world.root_password().unwrap_or_default().as_bytes());
 }
@@ -101,6 +106,8 @@ fn add_left(secrets: &mut Secrets, places: &mut Places, name: &str, left: &Left)
     places.debug(&format!("the nodes of {name}"), &left.world.nodes);
     places.debug(&format!("the Kubernetes objects of {name}"), &left.world.kubernetes);
     places.debug(&format!("the ledger of {name}"), &left.world.ledger);
+    places.debug(&format!("Git and Infisical of {name}"), &(&left.world.git, &left.world.infisical));
+    places.debug(&format!("Flux of {name}"), &(&left.world.flux, &left.world.external_secrets, &left.world.workloads));
     places.debug(&format!("the rights of {name}"), &left.world.proxmox.access);
 }
 
@@ -116,7 +123,7 @@ fn life(secrets: &mut Secrets, places: &mut Places) -> Vec<String> {
         for goal in [Goal::Create, Goal::Destroy] {
             let plan = stage.castle.plan(&cx, goal, castle_core::LostLife::Ask, None).await;
             places.debug("a plan", &plan);
-            let (report, events) = stage.reach(goal, Milestone::NodesReady).await;
+            let (report, events) = stage.reach(goal, Milestone::AppsReady).await;
             if report.outcome != castle_core::Outcome::Ok {
                 wrong.push(format!("the {goal} of a whole life failed: {:?}", report.error));
             }
@@ -125,7 +132,7 @@ fn life(secrets: &mut Secrets, places: &mut Places) -> Vec<String> {
             if goal == Goal::Destroy {
                 break;
             }
-            let observation = stage.castle.observe(&cx, Milestone::NodesReady).await;
+            let observation = stage.castle.observe(&cx, Milestone::AppsReady).await;
             places.debug("an observation", &observation);
             places.debug("an owner", &observation.owner);
             places.debug("the members of etcd", &stage.castle.members(&cx).await);
@@ -134,6 +141,7 @@ fn life(secrets: &mut Secrets, places: &mut Places) -> Vec<String> {
             for which in [Credential::Kubeconfig, Credential::Talosconfig] {
                 places.debug("a credential", &stage.castle.credential(which).await);
             }
+            places.debug("an escrow", &stage.castle.escrow().await);
         }
         places.debug("reports", &reports);
         places.debug("a castle", &stage.castle);
@@ -150,6 +158,11 @@ fn life(secrets: &mut Secrets, places: &mut Places) -> Vec<String> {
     places.debug("a world's trace", &world.trace());
     places.debug("nodes", &world.nodes);
     places.debug("a ledger", &world.ledger);
+    places.debug("Git", &world.git);
+    places.debug("Infisical", &world.infisical);
+    places.debug("workloads", &world.workloads);
+    places.debug("Flux", &world.flux);
+    places.debug("external-secrets", &world.external_secrets);
     add_world(secrets, "a whole life", &world);
     let bundle = world.ledger.secrets.0.iter().find(|(key, _)| key.as_str().ends_with("/talos/1"));
     let (_, bundle) = bundle.expect("a life was begun");
@@ -215,6 +228,7 @@ fn troubles() -> Vec<Trouble> {
         }),
         ("a token that is refused", vec![fault("proxmox", "*", u32::MAX, status(401, "no ticket"))], |_| {}),
         ("a store that refuses", vec![fault("secrets", "create", u32::MAX, status(403, ""))], |_| {}),
+        ("a Git server that refuses", vec![fault("git", "*", u32::MAX, status(401, "no"))], |_| {}),
         ("an API that refuses", vec![fault("kubernetes", "*", u32::MAX, status(401, "Unauthorized"))], |_| {}),
     ]
 }
@@ -293,7 +307,7 @@ pub fn prove() -> Proof {
         let project = blue();
         let mut world = World::home(&project, 2);
         plant(&mut world);
-        let mut visit = Visit::new(&project, Goal::Create).to(world).until(Milestone::NodesReady);
+        let mut visit = Visit::new(&project, Goal::Create).to(world).until(Milestone::AppsReady);
         visit.faults = faults;
         let left = visit.go();
         if left.is_ok() && name != "lost answers" {

@@ -14,12 +14,12 @@ use crate::rig::{Honest, Left, Meddler, Visit, blue};
 use crate::{Depth, Proof};
 
 /// A place to cut: the n-th request of a run, before or after its effect.
-type Cut = (u64, bool);
+pub type Cut = (u64, bool);
 
 /// Before and after the effect of every write; before the first read of each
 /// kind; and once in each polling phase, that is in the middle of the reads of
 /// one kind that stand together between two writes.
-fn places(entries: &[Entry]) -> Vec<Cut> {
+pub fn places(entries: &[Entry]) -> Vec<Cut> {
     let mut places = Vec::new();
     let mut seen = std::collections::BTreeSet::new();
     let mut phase: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
@@ -45,7 +45,7 @@ fn places(entries: &[Entry]) -> Vec<Cut> {
     places
 }
 
-fn fault((index, after): Cut) -> Fault {
+pub fn fault((index, after): Cut) -> Fault {
     Fault { index: Some(index), ..Fault::of(FaultEffect::Cut { after }) }
 }
 
@@ -173,7 +173,7 @@ pub fn machines(depth: Depth) -> Proof {
     }
     let mut unguarded = Tally::default();
     for &cut in &created {
-        unguarded.sweep(&job, &[cut], &Forgetful);
+        unguarded.sweep(&job, &[cut], &Forgetful { life: 1 });
     }
     let mut proof = Proof::new("power-cut/machines");
     proof.figure("cuts", tally.cuts).figure("pairs", pairs);
@@ -195,7 +195,7 @@ pub fn api(depth: Depth) -> Proof {
     }
     let mut unguarded = Tally::default();
     for &cut in created.iter().step_by(5) {
-        unguarded.sweep(&job, &[cut], &Forgetful);
+        unguarded.sweep(&job, &[cut], &Forgetful { life: 1 });
     }
     let mut proof = Proof::new("power-cut/api");
     proof.figure("cuts", tally.cuts);
@@ -209,18 +209,21 @@ fn spread<T>(all: &[T], depth: Depth, quick_step: usize) -> impl Iterator<Item =
     all.iter().step_by(if depth == Depth::Full { 1 } else { quick_step })
 }
 
-/// Takes the guard away that makes a birth resumable: it accepts bundles and
-/// does not keep them.
-struct Forgetful;
+/// Takes the guard away that makes a birth resumable: it accepts the bundle of a
+/// life and does not keep it.
+pub struct Forgetful {
+    /// Which life's.
+    pub life: u32,
+}
 
 impl Meddler for Forgetful {
     fn secrets(&self, real: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
-        Arc::new(ForgetfulStore(real))
+        Arc::new(ForgetfulStore(real, format!("/talos/{}", self.life)))
     }
 }
 
 #[derive(Debug)]
-struct ForgetfulStore(Arc<dyn SecretStore>);
+struct ForgetfulStore(Arc<dyn SecretStore>, String);
 
 #[async_trait]
 impl SecretStore for ForgetfulStore {
@@ -234,7 +237,7 @@ impl SecretStore for ForgetfulStore {
         self.0.get(key).await
     }
     async fn create(&self, key: &SecretKey, value: &SecretBytes) -> Result<()> {
-        if key.as_str().ends_with("/talos/1") {
+        if key.as_str().ends_with(&self.1) {
             return Ok(());
         }
         self.0.create(key, value).await

@@ -1,5 +1,5 @@
-//! `proof kill`: a real process is killed with SIGKILL in the middle of a create
-//! and started again in an empty folder. Nothing may depend on destructors, on
+//! `proof kill`: a real process is killed with SIGKILL in the middle of a create, or
+//! of a rebirth, and started again in an empty folder. Nothing may depend on destructors, on
 //! buffered writes or on a clean shutdown.
 
 use std::io::{BufRead, BufReader};
@@ -44,11 +44,26 @@ impl Drop for Served {
     }
 }
 
-fn create(castle: &Path, document: &Path, folder: &Path) -> Child {
+/// What is killed, and what finishes it.
+#[derive(Clone, Copy)]
+struct Job {
+    /// The name of the proof.
+    name: &'static str,
+    /// What is typed.
+    verb: &'static [&'static str],
+    /// Whether a castle stands before.
+    stands: bool,
+}
+
+const CREATE: Job = Job { name: "kill", verb: &["create"], stands: false };
+const REBIRTH: Job = Job { name: "kill/rebirth", verb: &["rebirth", "--replaces", "1"], stands: true };
+
+fn start(job: Job, castle: &Path, document: &Path, folder: &Path) -> Child {
     std::fs::create_dir_all(folder).expect("a folder for the process");
     let project = std::env::current_dir().expect("a current folder").join(PROJECT);
     Command::new(castle)
-        .args(["create", "--json", "--yes", "--project"])
+        .args(job.verb)
+        .args(["--json", "--yes", "--project"])
         .arg(project)
         .arg("--endpoints")
         .arg(document)
@@ -70,7 +85,17 @@ fn kill_after(mut process: Child, count: usize) -> bool {
     seen == count && !status.success()
 }
 
-/// Lets a create run to its end: its report, and how many lines it told.
+/// A served lab in the state that the job begins with.
+fn home(job: Job, castle: &Path, folder: &Path) -> Served {
+    let lab = Served::start(castle, folder, 1);
+    if job.stands {
+        let (report, _) = finish(start(CREATE, castle, &lab.document, &folder.join("raised")));
+        assert_eq!(report["outcome"], "ok", "the castle is raised: {report}");
+    }
+    lab
+}
+
+/// Lets a run come to its end: its report, and how many lines it told.
 fn finish(process: Child) -> (Value, usize) {
     let output = process.wait_with_output().expect("a child can be awaited");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -84,26 +109,34 @@ fn writes(report: &Value) -> u64 {
 }
 
 /// Kills at points spread over a whole create.
-pub fn prove(depth: Depth) -> Proof {
-    let points = if depth == Depth::Full { 20 } else { 3 };
-    let mut proof = Proof::new("kill");
+pub fn create(depth: Depth) -> Proof {
+    prove(CREATE, if depth == Depth::Full { 20 } else { 3 })
+}
+
+/// Kills at points spread over a whole rebirth.
+pub fn rebirth(depth: Depth) -> Proof {
+    prove(REBIRTH, if depth == Depth::Full { 20 } else { 3 })
+}
+
+fn prove(job: Job, points: usize) -> Proof {
+    let mut proof = Proof::new(job.name);
     let program = std::env::current_exe().expect("a running program has a path");
     let castle = program.with_file_name("castle");
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let folder = |name: String| scratch.path().join(name);
     let total = {
-        let lab = Served::start(&castle, &folder("reference".into()), 1);
-        finish(create(&castle, &lab.document, &folder("reference-run".into()))).1
+        let lab = home(job, &castle, &folder("reference".into()));
+        finish(start(job, &castle, &lab.document, &folder("reference-run".into()))).1
     };
     let (mut killed, mut converged) = (0, 0);
     for point in 0..points {
         let after = 1 + point * total.saturating_sub(2) / points;
-        let lab = Served::start(&castle, &folder(format!("lab-{point}")), 1);
-        if kill_after(create(&castle, &lab.document, &folder(format!("first-{point}"))), after) {
+        let lab = home(job, &castle, &folder(format!("lab-{point}")));
+        if kill_after(start(job, &castle, &lab.document, &folder(format!("first-{point}"))), after) {
             killed += 1;
         }
-        let (report, _) = finish(create(&castle, &lab.document, &folder(format!("second-{point}"))));
-        let (again, _) = finish(create(&castle, &lab.document, &folder(format!("third-{point}"))));
+        let (report, _) = finish(start(job, &castle, &lab.document, &folder(format!("second-{point}"))));
+        let (again, _) = finish(start(job, &castle, &lab.document, &folder(format!("third-{point}"))));
         if report["outcome"] == "ok" && again["outcome"] == "ok" && writes(&again) == 0 {
             converged += 1;
         } else {
@@ -112,8 +145,8 @@ pub fn prove(depth: Depth) -> Proof {
     }
     let refuted = {
         // The guard away: the successor has a secret store of its own.
-        let lab = Served::start(&castle, &folder("unguarded".into()), 1);
-        kill_after(create(&castle, &lab.document, &folder("unguarded-first".into())), total / 2);
+        let lab = home(job, &castle, &folder("unguarded".into()));
+        kill_after(start(job, &castle, &lab.document, &folder("unguarded-first".into())), total / 2);
         let text = std::fs::read_to_string(&lab.document).expect("the lab's document");
         let elsewhere = folder("unguarded-secrets".into());
         let moved = text.lines().map(|line| match line.trim_start().strip_prefix("files:") {
@@ -122,7 +155,7 @@ pub fn prove(depth: Depth) -> Proof {
         });
         let document = folder("unguarded.yaml".into());
         std::fs::write(&document, moved.collect::<Vec<_>>().join("\n")).expect("a scratch file");
-        finish(create(&castle, &document, &folder("unguarded-second".into()))).0["outcome"] != "ok"
+        finish(start(job, &castle, &document, &folder("unguarded-second".into()))).0["outcome"] != "ok"
     };
     if killed < points {
         proof.fail(format!("only {killed} of {points} processes were at work when they were killed"));

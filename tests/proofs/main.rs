@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod bench_rebirth;
 mod bootstrap;
 mod canaries;
 mod cuts;
@@ -15,10 +16,13 @@ mod ghosts;
 mod ideal;
 mod journal;
 mod kill;
+mod owners;
 mod ownership;
 mod patient;
+mod rebirth;
 mod reckless;
 mod rig;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -96,6 +100,12 @@ fn main() -> ExitCode {
             if wanted.is_none_or(|wanted| wanted == "api") {
                 bench::api();
             }
+            if wanted.is_none_or(|wanted| wanted == "rebirth") {
+                bench_rebirth::rebirth();
+            }
+            if wanted.is_none_or(|wanted| wanted == "flux-chain") {
+                bench_rebirth::flux_chain();
+            }
             return ExitCode::SUCCESS;
         }
         // The second process of the determinism proof.
@@ -105,6 +115,14 @@ fn main() -> ExitCode {
         }
         "story" => {
             determinism::print_story(arguments.get(1).and_then(|seed| seed.parse().ok()).unwrap_or(1));
+            return ExitCode::SUCCESS;
+        }
+        // What the witness of the custom resources reads: the repository of `blue`.
+        "repository" => {
+            let files = castle_lab::git::template(&rig::blue());
+            let texts: std::collections::BTreeMap<_, _> =
+                files.iter().map(|(path, bytes)| (path, String::from_utf8_lossy(bytes))).collect();
+            println!("{}", serde_json::json!(texts));
             return ExitCode::SUCCESS;
         }
         // What the schema witness reads.
@@ -122,8 +140,20 @@ fn main() -> ExitCode {
     if wanted("power-cut/api") {
         count(cuts::api(depth));
     }
+    if wanted("power-cut/rebirth") {
+        count(rebirth::prove(depth));
+    }
+    if wanted("webhook-race") {
+        count(webhooks::prove(depth));
+    }
+    if wanted("owners") {
+        count(owners::prove(depth));
+    }
     if wanted("kill") {
-        count(kill::prove(depth));
+        count(kill::create(depth));
+    }
+    if wanted("kill/rebirth") {
+        count(kill::rebirth(depth));
     }
     if wanted("bootstrap") {
         count(bootstrap::prove(depth));
@@ -145,8 +175,8 @@ fn main() -> ExitCode {
     }
     if passed + failed == 0 {
         eprintln!(
-            "there is no proof `{name}`: power-cut/machines, power-cut/api, kill, bootstrap, canaries, ghosts, \
-             ownership, determinism, ideal, all"
+            "there is no proof `{name}`: power-cut/machines, power-cut/api, power-cut/rebirth, webhook-race, owners, \
+             kill, kill/rebirth, bootstrap, canaries, ghosts, ownership, determinism, ideal, all"
         );
         return ExitCode::from(64);
     }

@@ -1,12 +1,14 @@
 //! A project, a world, and engines that visit it from empty folders.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use castle_core::options::Trust;
 use castle_core::{
-    Castle, Env, Event, Goal, Identity, Kubernetes, MachineProvider, Milestone, NodeOs, Options, Outcome, Project,
-    Report, RunOptions, SecretStore,
+    Castle, Env, Event, GitOps, Goal, Identity, Kubernetes, MachineProvider, Milestone, NodeOs, Options, Outcome,
+    Project, Report, RunOptions, SecretStore,
 };
+use castle_gitops::FluxGitOps;
 use castle_gitops::kubernetes::KubeClient;
 use castle_lab::faults::Fault;
 use castle_lab::journal::{Entry, Journal};
@@ -48,6 +50,10 @@ pub trait Meddler: Send + Sync {
     fn kubernetes(&self, real: Arc<dyn Kubernetes>) -> Arc<dyn Kubernetes> {
         real
     }
+    /// Wraps who takes the cluster over.
+    fn gitops(&self, real: Arc<dyn GitOps>) -> Arc<dyn GitOps> {
+        real
+    }
     /// Replaces time and chance.
     fn env(&self, lab: Env) -> Env {
         lab
@@ -71,6 +77,8 @@ pub struct Visit<'a> {
     pub goal: Goal,
     /// How far a create goes.
     pub until: Milestone,
+    /// The life that a rebirth replaces.
+    pub replaces: Option<u32>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
     /// What is put between.
@@ -100,6 +108,7 @@ impl<'a> Visit<'a> {
             seed: 1,
             goal,
             until: Milestone::MachinesRunning,
+            replaces: None,
             faults: Vec::new(),
             meddler: &Honest,
         }
@@ -128,7 +137,7 @@ impl<'a> Visit<'a> {
 
     /// Lets the engine run to its end, or to the cut.
     pub fn go(self) -> Left {
-        let Self { project, world, seed, goal, until, faults, meddler } = self;
+        let Self { project, world, seed, goal, until, replaces, faults, meddler } = self;
         let journal = Journal::new();
         let builder = Lab::builder(project).seed(seed).journal(journal.clone()).faults(faults);
         let builder = match world {
@@ -140,7 +149,7 @@ impl<'a> Visit<'a> {
         let outcome = runtime::run_virtual_until_cut(builder, |lab| async move {
             let run = lab.new_run();
             let castle = open(project, &lab, run, meddler);
-            let run = castle.run(goal, RunOptions { until: Some(until), ..RunOptions::default() });
+            let run = castle.run(goal, RunOptions { until: Some(until), replaces, ..RunOptions::default() });
             let log = run.log();
             let report = run.await;
             *told.lock().expect("nobody panics with it") = log.events();
@@ -187,6 +196,8 @@ pub fn open(project: &Project, lab: &Lab, run: RunId, meddler: &dyn Meddler) -> 
     let access = options.proxmox.as_ref().expect("the lab wrote the access");
     let machines =
         Arc::new(ProxmoxProvider::connect(access, &options, &env, project.limits).expect("the lab's options are good"));
+    let kubernetes = KubeClient::new(&options, &env);
+    let gitops = FluxGitOps::new(&options, &env, kubernetes.clone(), ".");
     Castle::builder(project.clone())
         .machines(meddler.machines(machines, &env, &options))
         .secrets(meddler.secrets(lab.secrets(run)))
@@ -194,7 +205,8 @@ pub fn open(project: &Project, lab: &Lab, run: RunId, meddler: &dyn Meddler) -> 
         .node_os(meddler.node_os(Arc::new(
             TalosOs::new(&options, &env, (&options.maintenance).into()).expect("the lab's options are good"),
         )))
-        .kubernetes(meddler.kubernetes(Arc::new(KubeClient::new(&options, &env))))
+        .kubernetes(meddler.kubernetes(Arc::new(kubernetes)))
+        .gitops(meddler.gitops(Arc::new(gitops)))
         .env(env)
         .build()
         .expect("the project fits the provider")
@@ -236,4 +248,27 @@ fn trusting(pem: &str) -> rustls::ClientConfig {
         .expect("ring speaks TLS 1.2 and 1.3")
         .with_root_certificates(roots)
         .with_no_client_auth()
+}
+
+/// Does the same to every item, on as many threads as there are cores, and gives
+/// the results in the order of the items.
+pub fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(place) else { return };
+                    let result = work(item);
+                    *results[place].lock().expect("nobody panics with it") = Some(result);
+                }
+            });
+        }
+    });
+    results
+        .into_iter()
+        .map(|result| result.into_inner().expect("nobody panics with it").expect("every item was worked on"))
+        .collect()
 }

@@ -222,6 +222,7 @@ impl Case {
             (Goal::Create, Cure::Again) => &[Goal::Create, Goal::Create, Goal::Destroy],
             (Goal::Create, Cure::Destroy) => &[Goal::Destroy, Goal::Create, Goal::Create, Goal::Destroy],
             (Goal::Destroy, _) => &[Goal::Destroy, Goal::Destroy],
+            (Goal::Handover | Goal::Rebirth, _) => unreachable!("no case of this weather begins with them"),
         };
         for (place, goal) in goals.iter().enumerate() {
             let Visit { report, events, writes } = visit(project, lab, *goal, self.until, None).await;
