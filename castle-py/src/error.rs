@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use castle_core::{Error, Problem, Retry, Severity, Span};
+use castle_core::{Error, ErrorKind, Problem, Retry, Severity, Span};
 use pyo3::import_exception;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyType};
 use serde::Serialize;
 
-import_exception!(castle_py.exceptions, CastleError);
 import_exception!(castle_py.exceptions, ConfigError);
 
 /// An error as data: what a report keeps of it.
@@ -42,16 +41,29 @@ impl From<&Error> for Failure {
 }
 
 impl Failure {
-    /// The exception that says the same.
-    pub fn exception(&self) -> PyErr {
+    /// The exception that says the same, of the class for its code.
+    pub fn exception(&self, py: Python<'_>) -> PyErr {
+        static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let Self { code, message, hint, retryable, context } = self.clone();
-        CastleError::new_err((code, message, hint, retryable, context))
+        let made = MAKE
+            .import(py, "castle_py.exceptions", "error_of")
+            .and_then(|make| make.call1((code, message, hint, retryable, context)));
+        match made {
+            Ok(error) => PyErr::from_value(error),
+            Err(error) => error,
+        }
     }
 }
 
 /// The exception for an error of castle.
 pub fn raised(error: &Error) -> PyErr {
-    Failure::from(error).exception()
+    Python::attach(|py| Failure::from(error).exception(py))
+}
+
+/// The stable names of all kinds of errors.
+#[pyfunction]
+pub fn error_codes() -> Vec<&'static str> {
+    ErrorKind::ALL.iter().map(|kind| kind.code()).collect()
 }
 
 /// The exception for a declaration that is wrong, or what hindered its making.

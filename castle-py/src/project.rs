@@ -59,7 +59,7 @@ impl Cluster {
 #[derive(Debug)]
 pub struct Project {
     pub(crate) declared: Arc<castle_core::Project>,
-    file: PathBuf,
+    pub(crate) file: PathBuf,
 }
 
 /// Two projects are equal if they declare the same, wherever it was read.

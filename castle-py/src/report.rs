@@ -44,6 +44,8 @@ impl Report {
     /// Keeps what `report` says, beside the ideal time that was computed before
     /// the run.
     pub fn new(report: castle_core::Report, ideal: Option<Duration>) -> Self {
+        // Where nothing had to be done there was no way to go.
+        let ideal = ideal.filter(|_| !report.timeline.steps.is_empty());
         let steps = report.timeline.steps.into_iter().map(|step| Step {
             id: step.id,
             start: seconds(Duration::from_millis(step.start_ms)),
@@ -94,7 +96,7 @@ fn seconds(duration: Duration) -> f64 {
 
 #[pymethods]
 impl Report {
-    /// What the run was for: `create` or `destroy`.
+    /// What the run was for: `create`, `handover`, `rebirth` or `destroy`.
     #[getter]
     fn goal(&self) -> String {
         self.goal.to_string()
@@ -170,16 +172,36 @@ impl Report {
     /// Why the goal was not reached; `None` if it was.
     #[getter]
     fn error<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        Some(self.failure()?.exception().into_value(py).into_bound(py).into_any())
+        Some(self.failure()?.exception(py).into_value(py).into_bound(py).into_any())
     }
 
     /// Raises [`error`](Self::error) if there is one, and else gives the report
     /// back.
-    fn raise_for_outcome(slf: Py<Self>) -> PyResult<Py<Self>> {
-        match slf.get().failure() {
-            Some(failure) => Err(failure.exception()),
-            None => Ok(slf),
-        }
+    fn raise_for_outcome(slf: Bound<'_, Self>) -> PyResult<Py<Self>> {
+        let Some(failure) = slf.get().failure() else { return Ok(slf.unbind()) };
+        let py = slf.py();
+        let error = failure.exception(py);
+        error.value(py).setattr("report", slf)?;
+        Err(error)
+    }
+
+    /// The steps as records for a data frame: the same as [`steps`](Self::steps),
+    /// with `seconds` and `goal`.
+    fn records<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let goal = self.goal.name();
+        let row = |step: &Step| {
+            serde_json::json!({
+                "goal": goal,
+                "id": step.id,
+                "start": step.start,
+                "end": step.end,
+                "seconds": ((step.end - step.start) * 1000.0).round() / 1000.0,
+                "outcome": step.outcome,
+                "critical": step.critical,
+                "waits": step.waits,
+            })
+        };
+        plain(py, &self.steps.iter().map(row).collect::<Vec<_>>())
     }
 
     /// The report as a dictionary that JSON can hold.

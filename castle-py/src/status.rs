@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use castle_core::{Inventory, Life, MachineSpec, Observation, Part, RequestCounts, Slot};
+use castle_core::handover::HandoverState;
+use castle_core::{Inventory, KubeNode, Life, MachineSpec, Observation, Part, RequestCounts, Slot};
 use pyo3::prelude::*;
 use serde::Serialize;
 
@@ -71,6 +72,23 @@ impl MachineStatus {
     }
 }
 
+/// One node, as the Kubernetes API shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Node {
+    name: String,
+    ready: bool,
+    why_not: Option<String>,
+}
+
+/// How far the handover is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Handed {
+    handed_over: bool,
+    why_not: Option<String>,
+    #[serde(flatten)]
+    state: HandoverState,
+}
+
 /// What stands. Nothing of it was remembered: it was all asked for.
 #[pyclass(frozen, eq, module = "castle_py")]
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -79,6 +97,9 @@ pub struct Status {
     life: Option<u32>,
     life_state: Option<&'static str>,
     machines: Vec<MachineStatus>,
+    nodes: Vec<Node>,
+    handover: Option<Handed>,
+    answered: Vec<String>,
     unknown: BTreeMap<&'static str, String>,
     requests: RequestCounts,
 }
@@ -101,15 +122,44 @@ impl Status {
                 Vec::new()
             }
         };
+        let nodes = match &seen.api {
+            Some(Part::Known(api)) => api.nodes.iter().map(node).collect(),
+            Some(Part::Unknown(why)) => {
+                unknown.insert("nodes", why.clone());
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let handover = match &seen.handover {
+            Some(Part::Known(state)) => Some(handed(state)),
+            Some(Part::Unknown(why)) => {
+                unknown.insert("handover", why.clone());
+                None
+            }
+            None => None,
+        };
         Self {
             cluster: project.cluster.name.to_string(),
             life: newest.map(|(number, _)| number),
             life_state: newest.map(|(_, life)| state_of(life)),
             machines,
+            nodes,
+            handover,
+            answered: seen.answered.iter().cloned().collect(),
             unknown,
             requests,
         }
     }
+}
+
+fn node(node: &KubeNode) -> Node {
+    let why_not = (!node.ready).then(|| node.why_not.clone());
+    Node { name: node.name.clone(), ready: node.ready, why_not }
+}
+
+fn handed(state: &HandoverState) -> Handed {
+    let why_not = state.why_not();
+    Handed { handed_over: why_not.is_none(), why_not, state: state.clone() }
 }
 
 fn state_of(life: Life) -> &'static str {
@@ -146,7 +196,31 @@ impl Status {
         self.machines.clone()
     }
 
-    /// The parts that did not answer (`lives`, `machines`), and why. What is not
+    /// The nodes as the Kubernetes API shows them: `name`, `ready`, `why_not`. Empty
+    /// while nobody could be asked.
+    #[getter]
+    fn nodes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.nodes)
+    }
+
+    /// How far the handover is; `None` while nobody could be asked.
+    #[getter]
+    fn handover<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.handover)
+    }
+
+    /// The declared probes that were answered.
+    #[getter]
+    fn answered(&self) -> Vec<String> {
+        self.answered.clone()
+    }
+
+    /// The machines as records for a data frame.
+    fn records<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.machines)
+    }
+
+    /// The parts that did not answer (`lives`, `machines`, `nodes`, `handover`), and why. What is not
     /// known is never shown as absent.
     #[getter]
     fn unknown(&self) -> BTreeMap<&'static str, String> {
@@ -175,7 +249,14 @@ impl Status {
             true => "machines not known".to_owned(),
             false => format!("{running} of {} machines running", self.machines.len()),
         };
-        format!("<Status {}: {life}, {machines}>", self.cluster)
+        let ready = self.nodes.iter().filter(|node| node.ready).count();
+        let nodes = if self.nodes.is_empty() { String::new() } else { format!(", {ready} nodes ready") };
+        let handover = match &self.handover {
+            Some(Handed { handed_over: true, .. }) => ", handed over",
+            Some(_) => ", not handed over",
+            None => "",
+        };
+        format!("<Status {}: {life}, {machines}{nodes}{handover}>", self.cluster)
     }
 
     fn _repr_html_(slf: &Bound<'_, Self>) -> PyResult<String> {

@@ -1,31 +1,101 @@
 //! Where the concrete backends are named.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use castle_core::{Castle, Error, ErrorKind, Project, Result};
-use castle_lab::{Lab, RunId};
+use castle_core::options::SecretsAccess;
+use castle_core::{Castle, Env, Error, ErrorKind, Options, Project, Result, SecretStore};
+use castle_gitops::FluxGitOps;
+use castle_gitops::kubernetes::KubeClient;
+use castle_gitops::secrets::{EnvironmentSecrets, FileSecrets, InfisicalSecrets, SopsSecrets};
 use castle_proxmox::ProxmoxProvider;
-use castle_talos::TalosIdentity;
+use castle_talos::{TalosIdentity, TalosOs};
 
-/// Puts a castle together for one engine run against a lab, over the adapters
-/// and the option document that a real house would be reached with.
+/// Reads an option document; paths in it are relative to its own folder.
 ///
 /// # Errors
 ///
-/// Those of the lab's options, of the adapter, and of a project that the
+/// [`ErrorKind::InvalidSpec`] with all findings, or if it cannot be read.
+pub fn read_options(project: &Project, folder: &Path, file: &Path) -> Result<Options> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Error::new(ErrorKind::NotFound, format!("{} cannot be read", file.display()))
+            .hint("name the option document of a house, or the `lab.yaml` that a served lab wrote")
+            .caused_by(error)
+    })?;
+    let base = file.parent().unwrap_or(Path::new("."));
+    Options::parse_for(project, folder, &text, base, &Sources).map_err(|problems| {
+        let told: Vec<String> = problems
+            .iter()
+            .map(|problem| match problem.span {
+                Some(span) => format!("line {}: {problem}", span.line),
+                None => problem.to_string(),
+            })
+            .collect();
+        let error = Error::new(ErrorKind::InvalidSpec, format!("{}: {}", file.display(), told.join("; ")));
+        match problems.into_iter().find_map(|problem| problem.hint) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    })
+}
+
+/// Files and environment, as a program may read them.
+struct Sources;
+
+impl castle_core::Sources for Sources {
+    fn file(&self, path: &Path) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// Puts a castle together from an option document, for a house or for a lab.
+///
+/// # Errors
+///
+/// Those of the adapters, of access that is missing, and of a project that the
 /// hypervisor cannot give birth to.
-pub fn open(project: &Project, lab: &Lab, run: RunId) -> Result<Castle> {
-    let env = lab.env(run);
-    let options = lab.options(run)?;
-    let access = options
-        .proxmox
-        .as_ref()
-        .ok_or_else(|| Error::new(ErrorKind::Unsupported, "the lab has no hypervisor that castle knows"))?;
-    let machines = ProxmoxProvider::connect(access, &options, &env, project.limits)?;
+pub async fn open(
+    project: &Project,
+    folder: &Path,
+    options: &Options,
+    env: Env,
+    memory: Option<Arc<dyn SecretStore>>,
+) -> Result<Castle> {
+    let missing = |what: &str, hint: &str| Err(Error::new(ErrorKind::InvalidSpec, what).hint(hint));
+    let Some(access) = &options.proxmox else {
+        let hint = "add `proxmox: {url: .., token_file: .., ca_file: ..}`";
+        return missing("the option document names no Proxmox VE", hint);
+    };
+    let secrets: Arc<dyn SecretStore> = match (&options.secrets, memory) {
+        (SecretsAccess::Memory, Some(store)) => store,
+        (SecretsAccess::Memory, None) => {
+            return missing("secrets in memory would be lost with this process", "add `secrets: {files: DIR}`");
+        }
+        (SecretsAccess::Files(folder), _) => Arc::new(FileSecrets::open(folder)?),
+        (SecretsAccess::Infisical(access), _) => Arc::new(InfisicalSecrets::new(access, options, &env)?),
+        (SecretsAccess::Sops { folder, key }, _) => Arc::new(SopsSecrets::new(folder, key)?),
+        (SecretsAccess::Environment { prefix }, _) => Arc::new(EnvironmentSecrets::of(prefix, std::env::vars_os())),
+    };
+    let mut options = options.clone();
+    // Credentials of the repository may lie in the store. One that is silent is told
+    // of by the run itself, and a removal needs neither of them.
+    match options.complete_git(project, secrets.as_ref()).await {
+        Err(error) if error.kind() != ErrorKind::Unreachable => return Err(error),
+        _ => {}
+    }
+    let options = &options;
+    let kubernetes = KubeClient::new(options, &env);
     Castle::builder(project.clone())
-        .machines(Arc::new(machines))
-        .secrets(lab.secrets(run))
+        .machines(Arc::new(ProxmoxProvider::connect(access, options, &env, project.limits)?))
+        .secrets(secrets)
         .identity(Arc::new(TalosIdentity))
+        .node_os(Arc::new(TalosOs::new(options, &env, (&options.maintenance).into())?))
+        .gitops(Arc::new(FluxGitOps::new(options, &env, kubernetes.clone(), folder)))
+        .kubernetes(Arc::new(kubernetes))
         .env(env)
         .build()
 }

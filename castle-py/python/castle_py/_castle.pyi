@@ -1,14 +1,28 @@
 """The native half of the package."""
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, final
 
 from castle_py.exceptions import CastleError, Problem
+from castle_py.home import Request
 
-__all__ = ["Cluster", "Lab", "Machine", "MachineStatus", "Project", "Report", "Status", "__version__"]
+__all__ = [
+    "Cluster",
+    "Course",
+    "Home",
+    "Machine",
+    "MachineStatus",
+    "Plan",
+    "Project",
+    "Report",
+    "Status",
+    "Task",
+    "__version__",
+    "error_codes",
+]
 
 __version__: str
 """The version of castle that this was built from."""
@@ -25,6 +39,40 @@ class _Step(TypedDict):
     outcome: Literal["done", "skipped", "failed", "cancelled"]
     critical: bool
     waits: list[str]
+
+class _StepRecord(_Step):
+    goal: str
+    seconds: float
+
+class _Change(TypedDict):
+    symbol: Literal["+", "~", "-", "-/+"]
+    subject: str
+    disruption: Literal["none", "replace-node", "removal", "rebirth-only"]
+    detail: str
+
+class _PlannedStep(TypedDict):
+    id: str
+    needs: list[str]
+    limit: str | None
+    deadline: float
+    because: str
+
+class _Node(TypedDict):
+    name: str
+    ready: bool
+    why_not: str | None
+
+class _Machine(TypedDict):
+    name: str
+    id: int
+    host: str
+    address: str
+    state: str
+    standing: str | None
+    uuid: str | None
+
+def error_codes() -> list[str]:
+    """The stable names of all kinds of errors; each has a class of its own in ``castle_py``."""
 
 @final
 class Cluster:
@@ -141,7 +189,7 @@ class Report:
     """
 
     @property
-    def goal(self) -> Literal["create", "destroy"]:
+    def goal(self) -> Literal["create", "handover", "rebirth", "destroy"]:
         """What the run was for."""
     @property
     def outcome(self) -> Literal["ok", "failed", "refused", "cancelled"]:
@@ -184,7 +232,9 @@ class Report:
     def error(self) -> CastleError | None:
         """Why the goal was not reached; ``None`` if it was."""
     def raise_for_outcome(self) -> Report:
-        """Raises ``error`` if there is one, and else gives the report back."""
+        """Raises ``error`` (with this report as its ``report``), or gives the report back."""
+    def records(self) -> list[_StepRecord]:
+        """The steps as rows for a data frame: as ``steps``, with ``goal`` and ``seconds``."""
     def to_dict(self) -> dict[str, Any]:
         """The report as a dictionary that JSON can hold."""
     def _repr_html_(self) -> str: ...
@@ -240,14 +290,28 @@ class Status:
     def machines(self) -> list[MachineStatus]:
         """The declared machines, in the order of the declaration."""
     @property
+    def nodes(self) -> list[_Node]:
+        """The nodes as the Kubernetes API shows them; empty while nobody could be asked."""
+    @property
+    def handover(self) -> dict[str, Any] | None:
+        """How far the handover is: ``handed_over``, ``why_not``, ``items``, ``webhooks``, ...
+
+        ``None`` while nobody could be asked.
+        """
+    @property
+    def answered(self) -> list[str]:
+        """The declared probes that were answered."""
+    @property
     def unknown(self) -> dict[str, str]:
-        """The parts that did not answer (``lives``, ``machines``), and why.
+        """The parts that did not answer (``lives``, ``machines``, ``nodes``, ``handover``), and why.
 
         What is not known is never shown as absent.
         """
     @property
     def requests(self) -> dict[str, _Requests]:
         """What looking cost, for each backend."""
+    def records(self) -> list[_Machine]:
+        """The machines as rows for a data frame."""
     def to_dict(self) -> dict[str, Any]:
         """The status as a dictionary that JSON can hold."""
     def _repr_html_(self) -> str: ...
@@ -256,48 +320,139 @@ class Status:
     __hash__: None  # type: ignore[assignment]
 
 @final
-class Lab:
-    """A simulated home in virtual time, and the castle of one project in it.
+class Plan:
+    """What should happen for a goal. Nothing was done for it; its text is a diff."""
 
-    The home lives on a thread of its own and stands still between calls. Each
-    call is a new engine that knows nothing of the earlier ones: what it finds,
-    it finds by looking. One seed is one history.
+    @property
+    def goal(self) -> Literal["create", "handover", "rebirth", "destroy"]:
+        """What it is for."""
+    @property
+    def life(self) -> int | None:
+        """The life that it concerns, if any."""
+    @property
+    def is_done(self) -> bool:
+        """Whether the world already is as wanted."""
+    @property
+    def is_refused(self) -> bool:
+        """Whether a problem refuses it."""
+    @property
+    def summary(self) -> str:
+        """One line: how many things are added, changed, destroyed."""
+    @property
+    def changes(self) -> list[_Change]:
+        """The differences, as records."""
+    def records(self) -> list[_PlannedStep]:
+        """The steps as rows for a data frame, those first that others wait for."""
+    @property
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong or worth knowing."""
+    @property
+    def requests(self) -> dict[str, _Requests]:
+        """What looking cost, for each backend."""
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as a dictionary that JSON can hold."""
+    def _repr_html_(self) -> str: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment]
 
-    Other threads run while a call works; a second call to the same lab is
-    refused meanwhile (``conflict``). Ctrl-C ends a call within 0.3 s, as a
-    power cut would; the next call goes on with what it finds.
+# What follows is for `castle_py.aio` and `castle_py.sync`, which are what programs use.
 
-    >>> with Lab(project, seed=7) as lab:
-    ...     report = lab.create().raise_for_outcome()
-    """
+@final
+class Task:
+    """Work under way on a home's thread. It goes on whether or not somebody waits."""
 
-    def __new__(cls, project: Project, *, seed: int = 1) -> Self:
-        """Opens the home that ``project`` was declared for, before its first machine."""
+    def when_done(self, listener: Callable[[], object]) -> None:
+        """Calls ``listener()`` once it is over, on another thread; at once if it is."""
+    def wait(self) -> None:
+        """Blocks until it is over. Ctrl-C drops the work, and is raised."""
+    def cancel(self) -> None:
+        """Drops the work as a power cut would, and waits until it is gone."""
+    def result(self) -> Any:
+        """The result, once: raises what the work failed with."""
+
+@final
+class Course:
+    """A run, driven step by step."""
+
+    @property
+    def goal(self) -> str:
+        """What it is for."""
+    def next_event(self) -> Task:
+        """The next event as a dictionary; ``None`` once it has ended."""
+    def report(self) -> Task:
+        """The report, once it has ended; the run goes on until then."""
+    def close(self) -> None:
+        """Drops the run, as a power cut would."""
+
+@final
+class Home:
+    """A home in which a castle can stand, and the thread it lives on."""
+
+    @staticmethod
+    def lab_of(project: Project, seed: int, pace: str, faults: str) -> Home:
+        """A lab around the home that the project was declared for. ``faults`` is JSON."""
+    @staticmethod
+    def house(project: Project, options: str | PathLike[str]) -> Home:
+        """A house, or a lab that another process serves, behind an option document."""
     @property
     def project(self) -> Project:
-        """The declaration that the home was built for."""
+        """The declaration."""
     @property
     def seed(self) -> int:
         """The seed of all chance."""
     @property
-    def simulated_seconds(self) -> float:
-        """The lab's time at the end of the last call, since it was opened."""
+    def pace(self) -> str:
+        """How fast its time runs."""
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-    def create(self) -> Report:
-        """Brings the declared machines to life, from whatever is there."""
-    def destroy(self) -> Report:
-        """Removes every machine that is provably the castle's."""
-    def status(self) -> Status:
-        """Looks, and changes nothing."""
-    def close(self) -> None:
-        """Ends the lab and its thread; the home is lost. Closing twice is once."""
-    def __enter__(self) -> Self: ...
-    def __exit__(
+    @property
+    def seconds(self) -> float:
+        """The lab's time since it was opened."""
+    def plan(
         self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None: ...
+        goal: str,
+        *,
+        until: str | None,
+        lost_life: str,
+        replaces: int | None,
+        abandon: bool,
+        waive_data: str | None,
+    ) -> Task:
+        """Looks, and decides what ``goal`` needs."""
+    def check(self) -> Task:
+        """Looks for everything that would stop the first create."""
+    def status(self) -> Task:
+        """Looks, and changes nothing."""
+    def course(
+        self,
+        goal: str,
+        *,
+        until: str | None,
+        lost_life: str,
+        replaces: int | None,
+        abandon: bool,
+        waive_data: str | None,
+        confirm: str | None,
+    ) -> Course:
+        """A run that begins when it is asked for."""
+    def credential(self, which: str) -> Task:
+        """A kubeconfig or a talosconfig, with the addresses at which it is served."""
+    def serve(self, folder: str | PathLike[str]) -> Task:
+        """Writes the option document of a lab for other processes."""
+    def advance(self, seconds: float) -> Task:
+        """Moves virtual time by hand."""
+    def add_faults(self, faults: str) -> None:
+        """Adds faults, a list in JSON."""
+    @property
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults as they stand."""
+    def journal(self) -> list[Request]:
+        """Every request so far."""
+    def delay_webhook(self, namespace: str, service: str, seconds: float) -> Task:
+        """Lets the webhook behind a service answer later than its pod is ready."""
+    def webhook_answers_since(self, namespace: str, service: str) -> Task:
+        """Since when it truly answers, in the lab's seconds."""
+    def close(self) -> None:
+        """Ends it and its thread. Closing twice is once."""
