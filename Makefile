@@ -4,11 +4,11 @@ CASTLE := $(CARGO) run --quiet --example castle --
 PROOFS := $(CARGO) run --quiet --example proofs --
 VENV := target/venv
 
-.PHONY: demo test lint proofs witness py bench docs fmt
+.PHONY: demo test lint proofs witness embedding py bench docs fmt
 
-demo: ## the main job on the embedded lab: from nothing to ready nodes, and back
-	$(CASTLE) demo --project examples/projects/blue/proxmox
-	$(CASTLE) demo --project examples/projects/fortress/proxmox
+demo: ## the main job on the embedded lab: a standing castle falls and rises again
+	$(CASTLE) rebirth --lab --project examples/projects/blue/proxmox
+	$(CASTLE) rebirth --lab --project examples/projects/fortress/proxmox
 
 test: ## everything that must hold, on any machine
 	$(CARGO) test
@@ -31,6 +31,17 @@ witness: $(VENV)/ready ## clients and schemas that nobody here wrote
 	$(VENV)/bin/python tests/witness/pve_schema_witness.py target/debug/examples/proofs ../shared/data/pve-api.json
 	$(VENV)/bin/python tests/witness/kubectl_witness.py target/debug/examples/cluster
 	$(VENV)/bin/python tests/witness/cluster_witness.py target/debug/examples/castle
+	$(VENV)/bin/python tests/witness/handover_witness.py target/debug/examples/castle
+	$(VENV)/bin/python tests/witness/git_witness.py target/debug/examples/castle
+	$(VENV)/bin/python tests/witness/infisical_witness.py target/debug/examples/castle
+	$(VENV)/bin/python tests/witness/crds_witness.py target/debug/examples/castle target/debug/examples/proofs ../shared/data/crds
+	$(MAKE) --no-print-directory embedding
+
+# Outside the workspace, whose tree must not hold aws-lc: tests/layering.rs. It begins
+# with the workspace's own versions, and takes the rest from the registry.
+embedding: ## castle in a program that has aws-lc and a runtime of many threads
+	test tests/embedding/Cargo.lock -nt Cargo.lock || cp Cargo.lock tests/embedding/Cargo.lock
+	$(CARGO) run --quiet --manifest-path tests/embedding/Cargo.toml --target-dir target/embedding
 
 $(VENV)/ready: tests/witness/requirements.txt
 	python3 -m venv $(VENV)
@@ -47,8 +58,10 @@ py: ## the Python bindings: built, tested, types checked
 bench: ## figures; each prints `bench NAME key=value ..`
 	$(PROOFS) bench
 
-docs: ## the Rust API
+docs: ## the Rust API, and the pages that are printed from the source
 	$(CARGO) doc --no-deps
+	$(CASTLE) explain --all --markdown > docs/errors.md
+	$(CASTLE) explain --variables --markdown > docs/environment.md
 
 fmt:
 	$(CARGO) fmt --all

@@ -5,15 +5,13 @@
 //! `cargo run --example ghosts`
 #![allow(clippy::print_stdout)]
 
+mod lab_castle;
+
 use std::sync::{Arc, Mutex};
 
-use castle_core::{
-    Castle, Context, Env, Goal, Identity, Milestone, Outcome, Project, Report, Result, RunOptions, SecretBytes,
-};
-use castle_gitops::kubernetes::KubeClient;
+use castle_core::{Castle, Context, Env, Goal, Identity, Milestone, Outcome, Project, Report, Result, SecretBytes};
 use castle_lab::{Lab, runtime};
-use castle_proxmox::ProxmoxProvider;
-use castle_talos::{TalosIdentity, TalosOs};
+use castle_talos::TalosIdentity;
 
 const FORTRESS: &str = include_str!("projects/fortress/proxmox/castle.yaml");
 
@@ -35,29 +33,10 @@ impl Identity for Reused {
     }
 }
 
-fn open(project: &Project, lab: &Lab, identity: Arc<dyn Identity>) -> Result<Castle> {
-    let run = lab.new_run();
-    let (env, options) = (lab.env(run), lab.options(run)?);
-    let access = options.proxmox.as_ref().expect("the lab wrote the access");
-    Castle::builder(project.clone())
-        .machines(Arc::new(ProxmoxProvider::connect(access, &options, &env, project.limits)?))
-        .secrets(lab.secrets(run))
-        .identity(identity)
-        .node_os(Arc::new(TalosOs::new(&options, &env, (&options.maintenance).into())?))
-        .kubernetes(Arc::new(KubeClient::new(&options, &env)))
-        .env(env)
-        .build()
-}
-
 async fn run(castle: &Castle, goal: Goal) -> Report {
-    let report = castle.run(goal, RunOptions { until: Some(Milestone::NodesReady), ..RunOptions::default() }).await;
-    let how = if report.outcome == Outcome::Ok { "done" } else { "NOT done" };
-    println!("  {goal}: {how} after {:.0} s", report.took.as_secs_f64());
+    let report = lab_castle::run(castle, goal, Milestone::NodesReady).await;
     if let Some(vip) = report.milestones.get("api_serving").filter(|_| goal == Goal::Create) {
         println!("    the API answers at the VIP after {:.0} s", vip.as_secs_f64());
-    }
-    if let Some(error) = &report.error {
-        println!("    {}", error.chain());
     }
     report
 }
@@ -76,7 +55,7 @@ async fn tell_ghosts(castle: &Castle) -> Result<usize> {
 
 async fn story(lab: &Lab, project: &Project) -> Result<()> {
     println!("Three control planes and two workers stand at .211 to .215, and the VIP at .210.");
-    let castle = open(project, lab, Arc::new(Reused::default()))?;
+    let castle = lab_castle::castle(project, lab)?.identity(Arc::new(Reused::default())).build()?;
     run(&castle, Goal::Create).await;
 
     println!("\nThey are wiped, and born again with the identity of their former life.");
@@ -86,7 +65,7 @@ async fn story(lab: &Lab, project: &Project) -> Result<()> {
     let haunted = tell_ghosts(&castle).await?;
 
     println!("\nThe cure: wipe all of it at once, and give the next life an identity of its own.");
-    let castle = open(project, lab, Arc::new(TalosIdentity))?;
+    let castle = lab_castle::castle(project, lab)?.build()?;
     run(&castle, Goal::Destroy).await;
     let reborn = run(&castle, Goal::Create).await;
     let left = tell_ghosts(&castle).await?;
@@ -97,7 +76,7 @@ async fn story(lab: &Lab, project: &Project) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let project = Project::parse(FORTRESS, castle_talos::image).expect("the project is valid");
+    let project = lab_castle::project(FORTRESS);
     runtime::run_virtual(|| async {
         let lab = Lab::builder(&project).seed(1).start().await?;
         story(&lab, &project).await

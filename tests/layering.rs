@@ -136,8 +136,25 @@ fn homes() -> Vec<String> {
     places
 }
 
-/// The project's files; neither what git nor what a build keeps beside them.
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// The project's files: what git knows of and what it would take, or, in a copy
+/// without git, what lies there.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut git = Command::new("git");
+    git.current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "."]);
+    if let Ok(told) = git.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()) {
+        // What is taken away and not committed yet is listed as well.
+        let files: Vec<_> =
+            told.split_terminator('\0').map(|name| root.join(name)).filter(|file| file.is_file()).collect();
+        // A repository around this one may know nothing of it.
+        if files.contains(&root.join("Cargo.toml")) {
+            return files;
+        }
+    }
+    walk(root)
+}
+
+/// The files of a folder; not what a build keeps beside them.
+fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder of the project") {
         let entry = entry.expect("an entry of the project");
@@ -145,7 +162,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         let name = entry.file_name();
         if kind.is_dir() && !["target", ".git", ".venv", "node_modules", "__pycache__"].iter().any(|skip| name == *skip)
         {
-            found.extend(files(&entry.path()));
+            found.extend(walk(&entry.path()));
         } else if kind.is_file() {
             found.push(entry.path());
         }

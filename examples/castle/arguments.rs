@@ -1,9 +1,11 @@
 //! What a user types.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use castle_core::{Goal, LostLife, Milestone, Pace, Waiver};
-use clap::{Args, Parser, Subcommand};
+use castle_core::{Goal, LostLife, Milestone, Name, Pace, Waiver};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::values::{MilestoneParser, member_id, read};
 
 /// Gives birth to clusters of Talos machines on Proxmox VE, and removes them.
 #[derive(Debug, Parser)]
@@ -22,7 +24,7 @@ pub struct Arguments {
     pub endpoints: Option<PathBuf>,
 
     /// How fast a lab runs: virtual, real, or a factor such as 60x
-    #[arg(long, global = true, value_name = "PACE")]
+    #[arg(long, global = true, value_name = "PACE", value_parser = read::<Pace>)]
     pub pace: Option<Pace>,
 
     /// The seed of all chance in a lab
@@ -52,6 +54,9 @@ pub enum Verb {
         /// Plan the removal
         #[arg(long)]
         destroy: bool,
+        /// Plan the rebirth
+        #[arg(long, conflicts_with = "destroy")]
+        rebirth: bool,
         /// Exit with 2 if there are changes
         #[arg(long)]
         detailed_exitcode: bool,
@@ -60,20 +65,62 @@ pub enum Verb {
     },
     /// Make the cluster stand
     Create {
-        /// How far to go: machines-running, api-serving, cni-ready or nodes-ready
-        #[arg(long, value_name = "MILESTONE", default_value = "nodes-ready")]
-        until: Milestone,
+        /// How far to go; else as far as castle.yaml declares
+        #[arg(long, value_name = "MILESTONE", value_parser = MilestoneParser)]
+        until: Option<Milestone>,
         #[command(flatten)]
         choices: Choices,
+        #[command(flatten)]
+        keep: Keep,
     },
+    /// Hand the standing cluster over to Flux, and wait until Flux holds it
+    Handover {
+        #[command(flatten)]
+        choices: Choices,
+        #[command(flatten)]
+        keep: Keep,
+    },
+    /// Destroy the cluster and let it rise again, as one run; run again after a
+    /// crash, it finishes the same rebirth
+    Rebirth {
+        /// What it begins with. An embedded lab begins standing: a castle is raised
+        /// first, and time 0 is the rebirth's first request. Elsewhere it is a claim
+        /// that is checked
+        #[arg(long, value_enum, value_name = "BEGINNING")]
+        from: Option<Beginning>,
+        /// How far to go; else as far as castle.yaml declares
+        #[arg(long, value_name = "MILESTONE", value_parser = MilestoneParser)]
+        until: Option<Milestone>,
+        /// The life that is to be replaced: a rebirth that has replaced it already is
+        /// finished and not begun once more
+        #[arg(long, value_name = "LIFE")]
+        replaces: Option<u32>,
+        /// End even a rebirth that was left half done, and begin another
+        #[arg(long)]
+        abandon: bool,
+        /// The cluster's name, typed; needed on a house
+        #[arg(long, value_name = "NAME")]
+        confirm: Option<String>,
+        #[command(flatten)]
+        choices: Choices,
+        #[command(flatten)]
+        keep: Keep,
+    },
+    /// Put kubeconfig and talosconfig where castle.yaml says; equal ones are not written
+    Escrow,
     /// Print what is there; reads only
     Status,
     /// Print an administrator's kubeconfig; a served lab's has the addresses that it listens at
     Kubeconfig,
     /// Print an administrator's talosconfig; a served lab's has the addresses that it listens at
     Talosconfig,
-    /// Print the members of etcd, as each control plane lists them
-    Members,
+    /// Print the members of etcd, as each control plane lists them, or remove one
+    Members {
+        /// Remove the member with this id, through a healthy control plane. One that
+        /// is a living control plane is not removed
+        #[arg(long, value_name = "ID", value_parser = member_id)]
+        remove: Option<u64>,
+    },
     /// Remove the cluster without a trace
     Destroy {
         /// The cluster's name, typed; needed on a house
@@ -81,6 +128,15 @@ pub enum Verb {
         confirm: Option<String>,
         #[command(flatten)]
         choices: Choices,
+        #[command(flatten)]
+        keep: Keep,
+    },
+    /// Say what a code means and what to do: of an error, of a finding, of a ghost
+    Explain(Explain),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
     },
     /// Create, look, and destroy again, on one embedded lab
     Demo,
@@ -102,8 +158,47 @@ pub struct Choices {
     #[arg(long = "continue")]
     pub continue_life: bool,
     /// Vouch for a machine whose mark cannot be checked
-    #[arg(long, value_name = "ID=UUID")]
+    #[arg(long, value_name = "ID=UUID", value_parser = read::<Waiver>)]
     pub waive_ownership: Vec<Waiver>,
+    /// Destroy the declared datasets of this cluster although nothing proves that
+    /// they are safe elsewhere
+    #[arg(long, value_name = "CLUSTER", value_parser = read::<Name>)]
+    pub waive_data: Option<Name>,
+}
+
+/// What is kept of a run.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Keep {
+    /// Write what came of it, and where the time went, as one HTML file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone, Args)]
+#[command(arg_required_else_help = true)]
+pub struct Explain {
+    /// A code, as it is printed in brackets: `unknown-key`, `deadline_exceeded`
+    #[arg(required_unless_present_any = ["all", "variables"])]
+    pub code: Option<String>,
+    /// Explain every code
+    #[arg(long, conflicts_with = "code")]
+    pub all: bool,
+    /// Explain the variables of the environment that castle reads
+    #[arg(long, conflicts_with_all = ["code", "all"])]
+    pub variables: bool,
+    /// Print Markdown, for the documents
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+/// What a rebirth begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Beginning {
+    /// A castle that stands.
+    Standing,
+    /// Nothing at all.
+    Empty,
 }
 
 impl Choices {
@@ -135,10 +230,15 @@ impl Verb {
             Self::Check => "check",
             Self::Plan { .. } => "plan",
             Self::Create { .. } => "create",
+            Self::Handover { .. } => "handover",
+            Self::Rebirth { .. } => "rebirth",
+            Self::Escrow => "escrow",
             Self::Status => "status",
             Self::Kubeconfig => "kubeconfig",
             Self::Talosconfig => "talosconfig",
-            Self::Members => "members",
+            Self::Members { .. } => "members",
+            Self::Explain(_) => "explain",
+            Self::Completions { .. } => "completions",
             Self::Destroy { .. } => "destroy",
             Self::Demo => "demo",
             Self::Lab { .. } => "lab",
@@ -148,10 +248,23 @@ impl Verb {
     /// The decisions that came with it.
     pub fn choices(&self) -> Choices {
         match self {
-            Self::Plan { choices, .. } | Self::Create { choices, .. } | Self::Destroy { choices, .. } => {
-                choices.clone()
-            }
+            Self::Plan { choices, .. }
+            | Self::Create { choices, .. }
+            | Self::Handover { choices, .. }
+            | Self::Rebirth { choices, .. }
+            | Self::Destroy { choices, .. } => choices.clone(),
             _ => Choices::default(),
+        }
+    }
+
+    /// Where its report goes.
+    pub fn report(&self) -> Option<&Path> {
+        match self {
+            Self::Create { keep, .. }
+            | Self::Handover { keep, .. }
+            | Self::Rebirth { keep, .. }
+            | Self::Destroy { keep, .. } => keep.report.as_deref(),
+            _ => None,
         }
     }
 
@@ -162,17 +275,30 @@ impl Verb {
             Self::Status
                 | Self::Kubeconfig
                 | Self::Talosconfig
-                | Self::Members
+                | Self::Members { .. }
+                | Self::Escrow
+                | Self::Handover { .. }
+                | Self::Rebirth { from: None | Some(Beginning::Standing), .. }
                 | Self::Destroy { .. }
                 | Self::Plan { destroy: true, .. }
+                | Self::Plan { rebirth: true, .. }
         )
     }
 
-    /// How far a create goes.
-    pub fn until(&self) -> Milestone {
+    /// How far it goes; `None`: as far as the declaration.
+    pub fn until(&self) -> Option<Milestone> {
         match self {
-            Self::Create { until, .. } => *until,
-            _ => Milestone::NodesReady,
+            Self::Create { until, .. } | Self::Rebirth { until, .. } => *until,
+            _ => None,
+        }
+    }
+
+    /// How far the castle is raised before the verb begins.
+    pub fn raised_until(&self) -> Option<Milestone> {
+        match self {
+            Self::Handover { .. } => Some(Milestone::NodesReady),
+            Self::Rebirth { until, .. } => *until,
+            _ => None,
         }
     }
 
@@ -180,6 +306,8 @@ impl Verb {
     pub fn goal(&self) -> Goal {
         match self {
             Self::Destroy { .. } | Self::Plan { destroy: true, .. } => Goal::Destroy,
+            Self::Plan { rebirth: true, .. } | Self::Rebirth { .. } => Goal::Rebirth,
+            Self::Handover { .. } => Goal::Handover,
             _ => Goal::Create,
         }
     }

@@ -1,22 +1,33 @@
 //! A command line built on the library, small enough to be read as an example
 //! of embedding: `arguments` is what a user types, `wiring` is where the
 //! concrete backends are named, `verbs` is what each verb asks of the castle,
-//! `output` and `picture` are what a user sees, `mapped` lets other clients reach a
-//! served lab.
+//! `output` is what everything is told through: `json` for scripts; `story`,
+//! `picture`, `handover_picture` and `progress` for people, in the colours of
+//! `colour`; `report_file` for keeps. `explain` says what a code means, and `mapped`
+//! lets other clients reach a served lab.
 //!
 //! Its surface is a contract: scripts call it (see README.md).
 
 mod arguments;
+mod colour;
+mod explain;
+mod handover_picture;
+mod json;
 mod mapped;
 mod output;
 mod picture;
+mod progress;
+mod report_file;
 mod serve;
+mod story;
+mod values;
+mod variables;
 mod verbs;
 mod wiring;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Arguments, Verb};
 use crate::output::Output;
@@ -51,13 +62,20 @@ fn main() -> ExitCode {
             };
         }
     };
+    if let Verb::Completions { shell } = &arguments.verb {
+        clap_complete::generate(*shell, &mut Arguments::command(), "castle", &mut std::io::stdout());
+        return Exit::Done.into();
+    }
     let output = Output::new(arguments.json);
-    let project = match wiring::load(&arguments, &output) {
-        Ok(project) => project,
+    if let Verb::Explain(what) = &arguments.verb {
+        return explain::run(what, &output).into();
+    }
+    let (folder, project) = match wiring::load(&arguments, &output) {
+        Ok(found) => found,
         Err(exit) => return exit.into(),
     };
     match &arguments.verb {
         Verb::Lab { action } => serve::run(&arguments, action, &project, &output).into(),
-        _ => wiring::with_home(&arguments, &project, &output).into(),
+        _ => wiring::with_home(&arguments, &project, &folder, &output).into(),
     }
 }

@@ -2,15 +2,22 @@
 //! progress to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use castle_core::{
-    Error, ErrorKind, Event, EventKind, Ghost, Goal, Member, Name, Observation, Outcome, Part, Plan, Problem, Project,
-    Report, RequestCounts, Requests, Result, Slot, StepOutcome,
+    Error, ErrorKind, Escrowed, Event, Ghost, Goal, Member, Name, Observation, Outcome, Plan, Problem, Project, Report,
+    RequestCounts, Requests, Result, Span,
 };
 use serde_json::{Value, json};
 
+use crate::colour::{Paint, Streams, Tone};
+use crate::explain::Explanation;
+use crate::json::{self, seconds};
+use crate::progress::Progress;
+use crate::story::{self, Source};
 use crate::wiring::Home;
 use crate::{Exit, picture};
 
@@ -18,6 +25,15 @@ use crate::{Exit, picture};
 pub struct Output {
     json: bool,
     began: Instant,
+    streams: Streams,
+    progress: Progress,
+    declaration: OnceLock<Declaration>,
+}
+
+/// The declaration, so that a finding can show its line.
+struct Declaration {
+    source: Source,
+    machines: BTreeMap<String, Span>,
 }
 
 /// Where a verb began: its report tells what came after.
@@ -33,7 +49,7 @@ impl Start {
     }
 
     /// What was asked since.
-    fn requests(&self, home: &Home) -> RequestCounts {
+    pub fn requests(&self, home: &Home) -> RequestCounts {
         let mut requests = home.castle.requests();
         for (name, count) in &mut requests {
             let before = self.requests.get(name).copied().unwrap_or_default();
@@ -44,15 +60,13 @@ impl Start {
     }
 }
 
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
 impl Output {
     /// Begins to tell; the wall clock of the report starts here.
     #[allow(clippy::disallowed_methods)] // the wall time of a process is no business of castle's clock
     pub fn new(json: bool) -> Self {
-        let output = Self { json, began: Instant::now() };
+        let streams = Streams::of_this_process();
+        let progress = Progress::new(streams.err, streams.moves && !json);
+        let output = Self { json, began: Instant::now(), streams, progress, declaration: OnceLock::new() };
         output.line(json!({"type": "version", "version": 1, "castle": env!("CARGO_PKG_VERSION")}));
         output
     }
@@ -60,6 +74,19 @@ impl Output {
     /// Whether scripts are listening.
     pub fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// How long this process has run.
+    pub fn wall(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The declaration was read: findings show their lines from now on.
+    pub fn reads(&self, path: &Path, text: &str, project: &Project) {
+        let machines = project.machines.iter().map(|spec| spec.node.to_string()).zip(project.spans.iter().copied());
+        let source = Source { name: path.display().to_string(), text: text.to_owned() };
+        // It is read once.
+        let _ = self.declaration.set(Declaration { source, machines: machines.collect() });
     }
 
     fn line(&self, value: Value) {
@@ -77,8 +104,13 @@ impl Output {
     /// Something by the way.
     pub fn note(&self, text: &str) {
         if !self.json {
-            eprintln!("{text}");
+            self.progress.note(text);
         }
+    }
+
+    /// Where the progress of a run is drawn, unless scripts are listening.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// The heading of a run.
@@ -114,21 +146,7 @@ impl Output {
             }
             return;
         }
-        let at = event.at().as_secs_f64();
-        match &event.kind {
-            EventKind::StepStarted { step, because } => eprintln!("{at:8.1} s  {step} begins: {because}"),
-            EventKind::StepWaiting { step, why } => eprintln!("{at:8.1} s  {step} waits: {why}"),
-            EventKind::StepEnded { step, outcome: StepOutcome::Done, .. } => eprintln!("{at:8.1} s  {step} done"),
-            EventKind::StepEnded { step, outcome, error } => {
-                let outcome = format!("{outcome:?}").to_lowercase();
-                let why = error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-                eprintln!("{at:8.1} s  {step} {outcome}{why}");
-            }
-            EventKind::RoundFailed { why } => eprintln!("{at:8.1} s  {why}"),
-            EventKind::Milestone { name } => eprintln!("{at:8.1} s  * {name}"),
-            EventKind::Notice { text } => eprintln!("{at:8.1} s  {text}"),
-            _ => {}
-        }
+        self.progress.event(event);
     }
 
     /// A plan.
@@ -139,8 +157,10 @@ impl Output {
                 println!("{}", Value::Object(object));
             }
             _ => {
-                let lines: Vec<String> = plan.to_string().lines().map(picture::folded).collect();
+                let paint = self.streams.out;
+                let lines: Vec<String> = plan.to_string().lines().map(|line| change(paint, line)).collect();
                 self.text(format_args!("\n{}\n", lines.join("\n")));
+                self.progress.planned(plan.steps.len());
             }
         }
     }
@@ -159,15 +179,37 @@ impl Output {
 
     fn problem(&self, problem: &Problem) {
         if self.json {
-            let mut value = serde_json::to_value(problem).unwrap_or_else(|_| json!({"code": problem.code}));
-            value["type"] = "problem".into();
-            println!("{value}");
+            println!("{}", json::problem(problem));
             return;
         }
-        let weight = if problem.is_error() { "error" } else { "note" };
-        println!("{weight}[{}]: {problem}", problem.code);
-        if let Some(hint) = &problem.hint {
-            println!("    {hint}");
+        let declared = self.declaration.get();
+        let mut placed = problem.clone();
+        placed.span = placed.span.or_else(|| declared?.place_of(&problem.subject));
+        println!("{}", story::problem(&placed, declared.map(|declared| &declared.source), self.streams.out));
+    }
+
+    /// How results are painted.
+    pub fn paint(&self) -> Paint {
+        self.streams.out
+    }
+
+    /// What a code means.
+    pub fn explanation(&self, explanation: &Explanation, paint: Paint) {
+        if self.json {
+            println!("{}", explanation.value());
+            return;
+        }
+        let Explanation { code, what, cure, .. } = explanation;
+        let heading = paint.tone(Tone::Frame, code);
+        let [what, cure] = [what, cure].map(|text| picture::folded(text).replace("\n    ", "\n"));
+        println!("{heading}\n\n{what}\n\n{}\n\n{cure}\n", explanation.printed(paint));
+    }
+
+    /// A document, as it is kept.
+    pub fn document(&self, markdown: &str) {
+        self.line(json!({"type": "document", "markdown": markdown}));
+        if !self.json {
+            print!("{markdown}");
         }
     }
 
@@ -176,6 +218,17 @@ impl Output {
         self.line(json!({"type": kind, "text": text}));
         if !self.json {
             print!("{text}");
+        }
+    }
+
+    /// Where credentials were put, and whether anything had to be written.
+    pub fn escrowed(&self, put: &[Escrowed]) {
+        for Escrowed { which, key, written } in put {
+            self.line(
+                json!({"type": "escrow", "credential": which.name(), "secret": key.as_str(), "written": written}),
+            );
+            let did = if *written { "written to" } else { "already in" };
+            self.text(format_args!("{} is {did} {key}", which.name()));
         }
     }
 
@@ -200,10 +253,16 @@ impl Output {
         }
     }
 
+    /// A member of etcd that is gone, and through which control plane.
+    pub fn member_removed(&self, id: u64, through: &Name) {
+        self.line(json!({"type": "member_removed", "id": format!("{id:016x}"), "through": through}));
+        self.text(format_args!("member {id:016x} is no member of etcd any more; asked through {through}"));
+    }
+
     /// What is there.
     pub fn status(&self, project: &Project, observation: &Observation) {
         if self.json {
-            println!("{}", status_value(project, observation));
+            println!("{}", json::status(project, observation));
         } else {
             println!("\n{}", picture::status(project, observation));
         }
@@ -215,27 +274,29 @@ impl Output {
             if self.json {
                 println!("{}", json!({"type": "ghost", "ghost": ghost}));
             } else {
-                println!("{}", picture::folded(&format!("{ghost}")));
-                println!("    {}", ghost.cure);
+                println!("{}", story::ghost(ghost));
             }
         }
     }
 
     /// The last line of a run.
     pub fn report(&self, report: &Report, ideal: Option<Duration>) -> Exit {
-        self.line(self.report_value(report, ideal));
+        self.progress.finish();
+        self.line(json::report(report, ideal, self.wall()));
         if !self.json {
             for problem in &report.problems {
                 self.problem(problem);
             }
-            println!("\n{}", picture::timeline(&report.timeline));
+            println!("\n{}", self.streams.out.bars(&picture::timeline(&report.timeline)));
             let ideal = ideal.map_or_else(String::new, |ideal| format!(", ideal {:.1} s", ideal.as_secs_f64()));
             let requests: Vec<String> = report
                 .requests
                 .iter()
                 .map(|(name, count)| format!("{name} {} read, {} written", count.read, count.write))
                 .collect();
-            println!("{} {}: {:.1} s{ideal}", report.goal, told(report.outcome), report.took.as_secs_f64());
+            let tone = if report.outcome == Outcome::Ok { Tone::Good } else { Tone::Bad };
+            let outcome = self.streams.out.tone(tone, told(report.outcome));
+            println!("{} {outcome}: {:.1} s{ideal}", report.goal, report.took.as_secs_f64());
             println!("{}", picture::folded(&format!("asked: {}", requests.join("; "))));
             if let Some(error) = &report.error {
                 self.error(error);
@@ -248,43 +309,14 @@ impl Output {
         exit_of(report)
     }
 
-    fn report_value(&self, report: &Report, ideal: Option<Duration>) -> Value {
-        let steps: Vec<Value> = report
-            .timeline
-            .steps
-            .iter()
-            .map(|step| {
-                json!({"id": step.id, "start": step.start_ms as f64 / 1000.0, "end": step.end_ms as f64 / 1000.0, "outcome": step.outcome})
-            })
-            .collect();
-        let milestones: serde_json::Map<String, Value> =
-            report.milestones.iter().map(|(name, at)| (name.clone(), seconds(*at).into())).collect();
-        let mut value = json!({
-            "type": "report",
-            "goal": report.goal,
-            "outcome": report.outcome,
-            "simulated_seconds": seconds(report.took),
-            "wall_seconds": seconds(self.began.elapsed()),
-            "requests": report.requests,
-            "milestones": milestones,
-            "steps": steps,
-            "critical_path": report.timeline.critical_path,
-            "problems": report.problems,
-            "left": report.left,
-            "rounds": report.rounds,
-        });
-        if let Some(ideal) = ideal {
-            value["ideal_seconds"] = seconds(ideal).into();
-        }
-        if let Some(error) = &report.error {
-            value["error"] = error_value(error);
-        }
-        value
-    }
-
     /// The last line of a verb that changes nothing.
     pub fn closing(&self, verb: &str, outcome: Outcome, home: &Home, start: &Start) {
         self.line(self.closing_value(verb, outcome, Some((home, start))));
+    }
+
+    /// The last line of a verb that asks nobody.
+    pub fn closing_of_nothing(&self, verb: &str) {
+        self.line(self.closing_value(verb, Outcome::Ok, None));
     }
 
     fn closing_value(&self, verb: &str, outcome: Outcome, done: Option<(&Home, &Start)>) -> Value {
@@ -294,7 +326,7 @@ impl Output {
         let took = done.map_or(Duration::ZERO, |(home, start)| home.castle.env().clock.elapsed() - start.at);
         let mut value = json!({
             "type": "report", "goal": verb, "outcome": outcome, "simulated_seconds": seconds(took),
-            "wall_seconds": seconds(self.began.elapsed()), "requests": requests, "milestones": {}, "steps": [],
+            "wall_seconds": seconds(self.wall()), "requests": requests, "milestones": {}, "steps": [],
             "critical_path": [],
         });
         if done.is_some_and(|(home, _)| home.lab.is_some()) {
@@ -307,16 +339,25 @@ impl Output {
     /// A verb that could not do its work.
     pub fn failure(&self, verb: &str, error: &Error, home: &Home, start: &Start) -> Exit {
         let mut value = self.closing_value(verb, outcome_of(error), Some((home, start)));
-        value["error"] = error_value(error);
+        value["error"] = json::error(error);
         self.line(value);
         self.error(error);
         exit_of_error(error)
     }
 
+    /// A report that could not be written after its run had ended.
+    pub fn unkept(&self, error: &Error) -> Exit {
+        self.error(error);
+        if self.json {
+            eprintln!("{}", story::error(error, Paint::NONE));
+        }
+        Exit::Failed
+    }
+
     /// A call that did not come as far as a castle.
     pub fn early_failure(&self, verb: &str, error: &Error) -> Exit {
         let mut value = self.closing_value(verb, outcome_of(error), None);
-        value["error"] = error_value(error);
+        value["error"] = json::error(error);
         self.line(value);
         self.error(error);
         exit_of_error(error)
@@ -324,26 +365,17 @@ impl Output {
 
     /// A declaration that is wrong: every problem with its line.
     pub fn invalid_document(&self, verb: &str, path: &Path, text: &str, problems: &[Problem]) {
+        let source = Source { name: path.display().to_string(), text: text.to_owned() };
         for problem in problems {
             if self.json {
                 self.problem(problem);
-                continue;
-            }
-            let weight = if problem.is_error() { "error" } else { "note" };
-            eprintln!("{weight}[{}]: {problem}", problem.code);
-            if let Some(span) = problem.span {
-                eprintln!("  --> {}:{}:{}", path.display(), span.line, span.column);
-                if let Some(source) = text.lines().nth(span.line.saturating_sub(1)) {
-                    eprintln!("{:>5} | {source}", span.line);
-                }
-            }
-            if let Some(hint) = &problem.hint {
-                eprintln!("    {hint}");
+            } else {
+                eprintln!("{}\n", story::problem(problem, Some(&source), self.streams.err));
             }
         }
         let error = Error::new(ErrorKind::InvalidSpec, format!("{} is not a valid declaration", path.display()));
         let mut value = self.closing_value(verb, Outcome::Failed, None);
-        value["error"] = error_value(&error);
+        value["error"] = json::error(&error);
         self.line(value);
         self.error(&error);
     }
@@ -352,14 +384,30 @@ impl Output {
         if self.json {
             return;
         }
-        eprintln!("error[{}]: {}", error.kind(), error.chain());
-        for (key, value) in error.context() {
-            eprintln!("    {key}: {value}");
-        }
-        if let Some(hint) = error.advice() {
-            eprintln!("    {hint}");
-        }
+        eprintln!("{}", story::error(error, self.streams.err));
+        eprintln!("    what it means: `castle explain {}`", error.kind());
     }
+}
+
+impl Declaration {
+    /// Where the machine is declared that a finding is about: `machine blue-wk-01 (431)`.
+    fn place_of(&self, subject: &str) -> Option<Span> {
+        let mut words = subject.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        words.find_map(|word| self.machines.get(word).copied())
+    }
+}
+
+/// A line of a plan, its symbol in the tone that fits it.
+fn change(paint: Paint, line: &str) -> String {
+    let folded = picture::folded(line);
+    let symbol = folded.trim_start().split(' ').next().unwrap_or_default();
+    let tone = match symbol {
+        "+" => Tone::Good,
+        "~" | "-/+" | "note:" => Tone::Note,
+        "-" | "error:" => Tone::Bad,
+        _ => return folded,
+    };
+    folded.replacen(symbol, &paint.tone(tone, symbol), 1)
 }
 
 fn told(outcome: Outcome) -> &'static str {
@@ -392,48 +440,4 @@ fn exit_of_error(error: &Error) -> Exit {
         kind if kind.is_refusal() => Exit::Refused,
         _ => Exit::Failed,
     }
-}
-
-fn error_value(error: &Error) -> Value {
-    let context: serde_json::Map<String, Value> =
-        error.context().map(|(key, value)| (key.to_owned(), value.into())).collect();
-    json!({"code": error.kind().code(), "message": error.chain(), "hint": error.advice(), "context": context})
-}
-
-fn status_value(project: &Project, observation: &Observation) -> Value {
-    let unknown = |why: &String| json!({"unknown": why});
-    let lives = match &observation.lives {
-        Part::Unknown(why) => unknown(why),
-        Part::Known(lives) => lives
-            .iter()
-            .map(|(number, life)| json!({"life": number, "complete": life.complete, "ended": life.ended}))
-            .collect(),
-    };
-    let machines = match &observation.machines {
-        Part::Unknown(why) => unknown(why),
-        Part::Known(inventory) => project
-            .machines
-            .iter()
-            .map(|spec| {
-                let base = json!({"node": spec.node, "id": spec.id, "host": spec.host, "address": spec.nic.address});
-                let mut value = base;
-                match inventory.slots.get(&spec.id) {
-                    Some(Slot::Absent) => value["state"] = "absent".into(),
-                    Some(Slot::Hidden) => value["state"] = "hidden".into(),
-                    Some(Slot::Unknown(why)) => value["unknown"] = why.as_str().into(),
-                    Some(Slot::Present(machine)) => {
-                        value["state"] = machine.power.to_string().into();
-                        value["standing"] = machine.standing.to_string().into();
-                        value["uuid"] = machine.uuid.map(|uuid| uuid.to_string()).into();
-                    }
-                    None => value["unknown"] = "it was not looked at".into(),
-                }
-                if let Some(state) = observation.nodes.get(&spec.id) {
-                    value["stage"] = picture::stage(Some(state)).into();
-                }
-                value
-            })
-            .collect(),
-    };
-    json!({"type": "status", "cluster": project.cluster.name, "lives": lives, "machines": machines})
 }

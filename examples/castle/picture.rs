@@ -186,6 +186,9 @@ pub fn status(project: &Project, observation: &Observation) -> String {
             );
         }
     }
+    if let Some(handover) = crate::handover_picture::handover(observation) {
+        let _ = write!(text, "\n{handover}");
+    }
     for (name, host) in &inventory.hosts {
         let state = if host.online { "online" } else { "offline" };
         let _ = write!(text, "\nhost {name}: {state}, {} of {} in use", host.memory_used, host.memory_total);

@@ -1,11 +1,16 @@
 //! What each verb asks of the castle.
 
-use castle_core::{Context, Credential, Error, ErrorKind, Goal, Milestone, Outcome, Problem, Report, RunOptions};
+use castle_core::page::Setting;
+use castle_core::{
+    Context, Credential, Error, ErrorKind, EventLog, Goal, Milestone, Outcome, Pace, Problem, Report, RequestCounts,
+    RunOptions, Slot, Timeline,
+};
 
 use crate::Exit;
-use crate::arguments::{Arguments, Verb};
+use crate::arguments::{Arguments, Beginning, Verb};
 use crate::mapped::mapped;
 use crate::output::{Output, Start};
+use crate::report_file::ReportFile;
 use crate::wiring::Home;
 
 /// Runs the verb and prints what came of it.
@@ -13,7 +18,8 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
     output.begin(arguments.verb.name(), home);
     if arguments.verb.needs_a_standing_castle() && home.lab.is_some() {
         output.note("a castle is raised first: this lab began empty");
-        let report = home.castle.run(Goal::Create, RunOptions::default()).await;
+        let options = RunOptions { until: arguments.verb.raised_until(), ..RunOptions::default() };
+        let report = home.castle.run(Goal::Create, options).await;
         if report.outcome != Outcome::Ok {
             return output.report(&report, None);
         }
@@ -22,10 +28,23 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
         Verb::Check => check(home, output).await,
         Verb::Plan { detailed_exitcode, .. } => plan(arguments, home, output, *detailed_exitcode).await,
         Verb::Create { .. } => reach(arguments, home, output, Goal::Create).await,
+        Verb::Handover { .. } => reach(arguments, home, output, Goal::Handover).await,
+        Verb::Rebirth { confirm, from, .. } => {
+            let refusal = match unconfirmed(arguments, home, confirm.as_deref()) {
+                Some(error) => Some(error),
+                None => begins_otherwise(home, *from).await,
+            };
+            match refusal {
+                Some(error) => output.failure("rebirth", &error, home, &Start::of(home)),
+                None => reach(arguments, home, output, Goal::Rebirth).await,
+            }
+        }
+        Verb::Escrow => escrow(home, output).await,
         Verb::Status => status(home, output).await,
         Verb::Kubeconfig => credential(home, output, Credential::Kubeconfig).await,
         Verb::Talosconfig => credential(home, output, Credential::Talosconfig).await,
-        Verb::Members => members(home, output).await,
+        Verb::Members { remove: None } => members(home, output).await,
+        Verb::Members { remove: Some(id) } => remove_member(home, output, *id).await,
         Verb::Destroy { confirm, .. } => {
             if let Some(error) = unconfirmed(arguments, home, confirm.as_deref()) {
                 return output.failure("destroy", &error, home, &Start::of(home));
@@ -45,7 +64,8 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
             }
             Exit::Done
         }
-        Verb::Lab { .. } => Exit::Usage,
+        // They need no castle, and were answered before there was one.
+        Verb::Lab { .. } | Verb::Explain(_) | Verb::Completions { .. } => Exit::Usage,
     }
 }
 
@@ -80,7 +100,7 @@ async fn check(home: &Home, output: &Output) -> Exit {
 async fn plan(arguments: &Arguments, home: &Home, output: &Output, detailed: bool) -> Exit {
     let start = Start::of(home);
     let cx = Context::new(home.castle.env().clone());
-    let plan = home.castle.plan(&cx, arguments.verb.goal(), arguments.verb.choices().lost_life(), None).await;
+    let plan = home.castle.plan(&cx, arguments.verb.goal(), options_of(arguments).decisions(), None).await;
     match plan {
         Err(error) => output.failure("plan", &error, home, &start),
         Ok(plan) => {
@@ -124,6 +144,19 @@ async fn members(home: &Home, output: &Output) -> Exit {
     }
 }
 
+async fn remove_member(home: &Home, output: &Output, id: u64) -> Exit {
+    let start = Start::of(home);
+    let cx = Context::new(home.castle.env().clone());
+    match home.castle.remove_member(&cx, id).await {
+        Err(error) => output.failure("members", &error, home, &start),
+        Ok(through) => {
+            output.member_removed(id, &through);
+            output.closing("members", Outcome::Ok, home, &start);
+            Exit::Done
+        }
+    }
+}
+
 async fn status(home: &Home, output: &Output) -> Exit {
     let start = Start::of(home);
     let cx = Context::new(home.castle.env().clone());
@@ -139,33 +172,91 @@ async fn status(home: &Home, output: &Output) -> Exit {
     if seen { Exit::Done } else { Exit::Failed }
 }
 
+/// What the caller has decided.
+fn options_of(arguments: &Arguments) -> RunOptions {
+    let choices = arguments.verb.choices();
+    let (replaces, abandon) = match &arguments.verb {
+        Verb::Rebirth { replaces, abandon, .. } => (*replaces, *abandon),
+        _ => (None, false),
+    };
+    RunOptions {
+        until: arguments.verb.until(),
+        lost_life: choices.lost_life(),
+        replaces,
+        abandon,
+        waive_data: choices.waive_data,
+        ..RunOptions::default()
+    }
+}
+
+/// A claim about the beginning of a rebirth that does not hold. An embedded lab
+/// was made to begin as it is said.
+async fn begins_otherwise(home: &Home, from: Option<Beginning>) -> Option<Error> {
+    let from = from.filter(|_| home.lab.is_none())?;
+    let cx = Context::new(home.castle.env().clone());
+    let observation = home.castle.observe(&cx, Milestone::MachinesRunning).await;
+    // What cannot be seen is for the run to tell.
+    let inventory = observation.machines.known()?;
+    let stands = inventory.slots.values().any(|slot| !matches!(slot, Slot::Absent));
+    let (claimed, found) = match (from, stands) {
+        (Beginning::Standing, false) => ("standing", "none of its machines is there"),
+        (Beginning::Empty, true) => ("empty", "some of its numbers are taken"),
+        _ => return None,
+    };
+    Some(
+        Error::new(ErrorKind::EvidenceMissing, format!("the rebirth was to begin {claimed}, and {found}"))
+            .hint("look at `castle status`; without `--from` it begins with whatever is there"),
+    )
+}
+
+async fn escrow(home: &Home, output: &Output) -> Exit {
+    let start = Start::of(home);
+    match home.castle.escrow().await {
+        Err(error) => output.failure("escrow", &error, home, &start),
+        Ok(put) => {
+            output.escrowed(&put);
+            output.closing("escrow", Outcome::Ok, home, &start);
+            Exit::Done
+        }
+    }
+}
+
 async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) -> Exit {
-    let until = Some(arguments.verb.until());
-    let options = RunOptions { until, lost_life: arguments.verb.choices().lost_life(), ..RunOptions::default() };
+    let options = options_of(arguments);
     let cancel = options.cancel.clone();
     let start = Start::of(home);
-    let ideal = ideal(home, goal, arguments.verb.until());
+    let file = match arguments.verb.report().map(ReportFile::prepare).transpose() {
+        Ok(file) => file,
+        Err(error) => return output.failure(arguments.verb.name(), &error, home, &start),
+    };
+    let ideal = ideal(home, goal, arguments.verb.until().unwrap_or(home.castle.furthest()));
+    let setting = Setting {
+        cluster: Some(home.castle.project().cluster.name.as_str()),
+        place: Some(&home.place),
+        ideal,
+        ..Setting::default()
+    };
     output.ideal(goal, ideal);
     if !output.is_json() {
         let cx = Context::new(home.castle.env().clone());
-        match home.castle.plan(&cx, goal, options.lost_life, until).await {
+        match home.castle.plan(&cx, goal, options.decisions(), options.until).await {
             Ok(plan) => output.plan(&plan),
-            Err(error) => return output.failure(arguments.verb.name(), &error, home, &start),
+            Err(error) => {
+                let exit = output.failure(arguments.verb.name(), &error, home, &start);
+                return kept(file, &unbegun(goal, error, start.requests(home)), &setting, output).unwrap_or(exit);
+            }
         }
     }
     let run = home.castle.run(goal, options);
-    let mut events = run.log().subscribe();
-    let follow = async {
-        while let Some(event) = events.next().await {
-            output.event(&event);
-        }
-    };
+    let log = run.log();
+    let follow = follow(&log, home, output);
     let interrupt = async {
         if tokio::signal::ctrl_c().await.is_ok() {
             output.note("stopping after the current request; once more to leave at once");
             cancel.cancel();
         }
         if tokio::signal::ctrl_c().await.is_ok() {
+            output.progress().finish();
             std::process::exit(Exit::Interrupted as i32);
         }
         std::future::pending::<()>().await;
@@ -176,21 +267,82 @@ async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) 
         report = both => report,
         () = interrupt => return Exit::Interrupted,
     };
-    output.report(&report, ideal)
+    let exit = output.report(&report, ideal);
+    let events = log.events();
+    let setting = Setting { wall: Some(output.wall()), events: &events, ..setting };
+    kept(file, &report, &setting, output).unwrap_or(exit)
+}
+
+/// Tells of every event, and renews the picture on a terminal as time goes by.
+async fn follow(log: &EventLog, home: &Home, output: &Output) {
+    let clock = &home.castle.env().clock;
+    // In virtual time nothing but events passes, and a timer more would be one more to wait for.
+    let ticks = output.progress().moves() && clock.pace() != Pace::Virtual;
+    let mut events = log.subscribe();
+    let tell = async {
+        while let Some(event) = events.next().await {
+            output.event(&event);
+        }
+    };
+    let tick = async {
+        if !ticks {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            clock.sleep(std::time::Duration::from_secs(1)).await;
+            output.progress().tick(log.elapsed());
+        }
+    };
+    tokio::select! {
+        biased;
+        () = tell => {}
+        () = tick => {}
+    }
+}
+
+/// The report of a run that could not begin, because nothing could be seen.
+fn unbegun(goal: Goal, error: Error, requests: RequestCounts) -> Report {
+    Report {
+        goal,
+        outcome: if error.kind().is_refusal() { Outcome::Refused } else { Outcome::Failed },
+        error: Some(error),
+        problems: Vec::new(),
+        took: std::time::Duration::ZERO,
+        requests,
+        milestones: std::collections::BTreeMap::new(),
+        timeline: Timeline::default(),
+        left: Vec::new(),
+        rounds: 0,
+    }
+}
+
+/// Writes the report where it was asked for. An exit code only if that failed.
+fn kept(file: Option<ReportFile>, report: &Report, setting: &Setting<'_>, output: &Output) -> Option<Exit> {
+    match file?.write(report, setting) {
+        Ok(path) => {
+            output.note(&format!("the report is in {}", path.display()));
+            None
+        }
+        Err(error) => Some(output.unkept(&error)),
+    }
 }
 
 /// The shortest time that the lab's physics allow, computed before the run.
 fn ideal(home: &Home, goal: Goal, until: Milestone) -> Option<std::time::Duration> {
     let lab = home.lab.as_ref()?;
     let project = home.castle.project();
-    Some(lab.with_world(|world| {
-        let machines = castle_lab::ideal::machines_ideal(project, world);
-        let cluster = castle_lab::ideal::api_ideal(project, world);
-        match (goal, until) {
-            (Goal::Destroy, _) => machines.destroy,
-            (Goal::Create, Milestone::MachinesRunning) => machines.create,
-            (Goal::Create, Milestone::ApiServing) => cluster.api_serving,
-            (Goal::Create, _) => cluster.nodes_ready.max(machines.create),
+    lab.with_world(|world| match goal {
+        Goal::Destroy => Some(castle_lab::ideal::machines_ideal(project, world).destroy),
+        // It begins where the castle stands already; what is left has no ideal of its own.
+        Goal::Handover => None,
+        Goal::Create | Goal::Rebirth => {
+            let beginning = match world.machines_of_castle().is_empty() {
+                true => castle_lab::ideal::Beginning::Empty,
+                false if goal == Goal::Rebirth => castle_lab::ideal::Beginning::Standing,
+                false => return None,
+            };
+            // A repository that can never be applied has no ideal; the run will say why.
+            castle_lab::ideal::cluster_ideal(project, world, beginning).ok().map(|ideal| ideal.at(until))
         }
-    }))
+    })
 }

@@ -8,8 +8,9 @@ use castle_core::options::{DialMap, SecretsAccess};
 use castle_core::{
     Castle, Clock, Env, Error, ErrorKind, Options, OsEntropy, Pace, Project, Result, SecretStore, Waiver,
 };
+use castle_gitops::FluxGitOps;
 use castle_gitops::kubernetes::KubeClient;
-use castle_gitops::secrets::FileSecrets;
+use castle_gitops::secrets::{EnvironmentSecrets, FileSecrets, InfisicalSecrets, SopsSecrets};
 use castle_lab::{Lab, runtime};
 use castle_proxmox::ProxmoxProvider;
 use castle_talos::{TalosIdentity, TalosOs};
@@ -17,7 +18,7 @@ use castle_talos::{TalosIdentity, TalosOs};
 use crate::Exit;
 use crate::arguments::{Arguments, Verb};
 use crate::output::Output;
-use crate::verbs;
+use crate::{variables, verbs};
 
 /// A castle and what surrounds it.
 pub struct Home {
@@ -33,8 +34,8 @@ pub struct Home {
     pub place: String,
 }
 
-/// Finds and reads the project's castle.yaml.
-pub fn load(arguments: &Arguments, output: &Output) -> std::result::Result<Project, Exit> {
+/// Finds and reads the project's castle.yaml, and says where it lies.
+pub fn load(arguments: &Arguments, output: &Output) -> std::result::Result<(PathBuf, Project), Exit> {
     let usage = |error: Error| {
         output.early_failure(arguments.verb.name(), &error);
         Exit::Usage
@@ -48,10 +49,16 @@ pub fn load(arguments: &Arguments, output: &Output) -> std::result::Result<Proje
                 .caused_by(error),
         )
     })?;
-    Project::parse(&text, castle_talos::image).map_err(|problems| {
-        output.invalid_document(arguments.verb.name(), &path, &text, &problems);
-        Exit::Usage
-    })
+    match Project::parse(&text, castle_talos::image) {
+        Ok(project) => {
+            output.reads(&path, &text, &project);
+            Ok((folder, project))
+        }
+        Err(problems) => {
+            output.invalid_document(arguments.verb.name(), &path, &text, &problems);
+            Err(Exit::Usage)
+        }
+    }
 }
 
 fn find(given: Option<&Path>) -> Result<PathBuf> {
@@ -67,11 +74,11 @@ fn find(given: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Builds the home that the arguments ask for and runs the verb in it.
-pub fn with_home(arguments: &Arguments, project: &Project, output: &Output) -> Exit {
+pub fn with_home(arguments: &Arguments, project: &Project, folder: &Path, output: &Output) -> Exit {
     if arguments.lab || matches!(arguments.verb, Verb::Demo) {
         let pace = arguments.pace.unwrap_or(Pace::Virtual);
         let job = || async move {
-            match embedded(arguments, project, pace).await {
+            match embedded(arguments, project, folder, pace).await {
                 Ok(home) => verbs::run(arguments, &home, output).await,
                 Err(error) => output.early_failure(arguments.verb.name(), &error),
             }
@@ -84,29 +91,31 @@ pub fn with_home(arguments: &Arguments, project: &Project, output: &Output) -> E
         return output.early_failure(arguments.verb.name(), &error);
     };
     runtime::run_scaled(|| async move {
-        match remote(arguments, project, file) {
+        match remote(arguments, project, folder, file).await {
             Ok(home) => verbs::run(arguments, &home, output).await,
             Err(error) => output.early_failure(arguments.verb.name(), &error),
         }
     })
 }
 
-async fn embedded(arguments: &Arguments, project: &Project, pace: Pace) -> Result<Home> {
+async fn embedded(arguments: &Arguments, project: &Project, folder: &Path, pace: Pace) -> Result<Home> {
     let lab = Arc::new(Lab::builder(project).seed(arguments.seed).pace(pace).start().await?);
     let run = lab.new_run();
     let castle = open(
         project,
+        folder,
         &lab.options(run)?,
         lab.env(run),
         Some(lab.secrets(run)),
         arguments.verb.choices().waive_ownership,
-    )?;
+    )
+    .await?;
     let place = format!("the lab ({pace} time, seed {})", arguments.seed);
     Ok(Home { castle, is_lab: true, lab: Some(lab), served_at: None, place })
 }
 
-fn remote(arguments: &Arguments, project: &Project, file: &Path) -> Result<Home> {
-    let options = read_options(file)?;
+async fn remote(arguments: &Arguments, project: &Project, folder: &Path, file: &Path) -> Result<Home> {
+    let options = read_options(project, folder, file)?;
     let pace = arguments.pace.unwrap_or(options.pace);
     let refused = |why: &str| Err(Error::new(ErrorKind::InvalidSpec, why).with("file", file.display()));
     if pace == Pace::Virtual {
@@ -118,13 +127,13 @@ fn remote(arguments: &Arguments, project: &Project, file: &Path) -> Result<Home>
         return refused("only a lab can be faster than the clock").map_err(|error| error.hint("leave `--pace` out"));
     }
     let env = Env { clock: Clock::new(pace), entropy: Arc::new(OsEntropy) };
-    let castle = open(project, &options, env, None, arguments.verb.choices().waive_ownership)?;
+    let castle = open(project, folder, &options, env, None, arguments.verb.choices().waive_ownership).await?;
     let served_at = options.lab.then_some(options.dial);
     Ok(Home { castle, is_lab: options.lab, lab: None, served_at, place: file.display().to_string() })
 }
 
 /// Reads an option document; paths in it are relative to its own folder.
-pub fn read_options(file: &Path) -> Result<Options> {
+pub fn read_options(project: &Project, folder: &Path, file: &Path) -> Result<Options> {
     let unreadable = |error: std::io::Error| {
         Error::new(ErrorKind::InvalidSpec, format!("{} cannot be read", file.display()))
             .hint("`--endpoints FILE` names the option document; `castle lab serve --dir D` writes D/lab.yaml")
@@ -132,7 +141,7 @@ pub fn read_options(file: &Path) -> Result<Options> {
     };
     let text = std::fs::read_to_string(file).map_err(unreadable)?;
     let base = file.parent().unwrap_or(Path::new("."));
-    Options::parse(&text, base, &Sources).map_err(|problems| {
+    Options::parse_for(project, folder, &text, base, &Sources).map_err(|problems| {
         let told: Vec<String> = problems
             .iter()
             .map(|problem| match problem.span {
@@ -157,13 +166,14 @@ impl castle_core::Sources for Sources {
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        variables::read(name)
     }
 }
 
 /// Puts a castle together from an option document.
-pub fn open(
+pub async fn open(
     project: &Project,
+    folder: &Path,
     options: &Options,
     env: Env,
     memory: Option<Arc<dyn SecretStore>>,
@@ -182,13 +192,26 @@ pub fn open(
         (SecretsAccess::Memory, None) => {
             return missing("secrets in memory would be lost with this process", "add `secrets: {files: DIR}`");
         }
+        (SecretsAccess::Infisical(access), _) => Arc::new(InfisicalSecrets::new(access, options, &env)?),
+        (SecretsAccess::Sops { folder, key }, _) => Arc::new(SopsSecrets::new(folder, key)?),
+        (SecretsAccess::Environment { prefix }, _) => Arc::new(EnvironmentSecrets::of(prefix, variables::all())),
     };
+    // Credentials of the repository may lie in the store. One that is silent is
+    // told of by the run itself, and a removal needs neither of them.
+    let mut options = options.clone();
+    match options.complete_git(project, secrets.as_ref()).await {
+        Err(error) if error.kind() != ErrorKind::Unreachable => return Err(error),
+        _ => {}
+    }
+    let options = &options;
+    let kubernetes = KubeClient::new(options, &env);
     Castle::builder(project.clone())
         .machines(Arc::new(ProxmoxProvider::connect(access, options, &env, project.limits)?))
         .secrets(secrets)
         .identity(Arc::new(TalosIdentity))
         .node_os(Arc::new(TalosOs::new(options, &env, (&options.maintenance).into())?))
-        .kubernetes(Arc::new(KubeClient::new(options, &env)))
+        .gitops(Arc::new(FluxGitOps::new(options, &env, kubernetes.clone(), folder)))
+        .kubernetes(Arc::new(kubernetes))
         .env(env)
         .waivers(waivers)
         .build()

@@ -106,7 +106,16 @@ fn the_demo_creates_looks_and_destroys() {
 fn a_plan_says_what_is_pending_by_its_exit_code_if_asked() {
     let told = lab("plan --detailed-exitcode").exits(2);
     let plan = told.lines().into_iter().find(|line| line["type"] == "plan").expect("a plan");
-    assert_eq!(plan["changes"].as_array().map(Vec::len), Some(3), "{told}");
+    let changes = plan["changes"].as_array().expect("a list");
+    let told_of = |symbol: &str| -> Vec<&str> {
+        let of_symbol = changes.iter().filter(|change| change["symbol"] == symbol);
+        of_symbol.map(|change| change["subject"].as_str().expect("a text")).collect()
+    };
+    // Machines are made; credentials and the handover change what stands then.
+    let machines = ["blue-cp-01 (421 on pve)", "blue-wk-01 (431 on pve)", "blue-wk-02 (432 on pve)"];
+    assert_eq!(told_of("add"), machines.map(|machine| format!("machine {machine}")), "{told}");
+    assert_eq!(told_of("update"), ["secret KUBECONFIG_CONTENT", "secret TALOSCONFIG_CONTENT", "handover"], "{told}");
+    assert_eq!(changes.len(), 6, "{told}");
     lab("plan").exits(0);
     lab("plan --destroy --detailed-exitcode").exits(2);
 }

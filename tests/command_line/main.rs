@@ -4,8 +4,12 @@
 //! test starts the built program, in a folder of its own.
 
 mod cluster;
+mod colour;
+mod completions;
 mod contract;
+mod explain;
 mod program;
 mod refused;
+mod report;
 mod served;
 mod text;

@@ -45,12 +45,42 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Starts the program in a folder.
+/// Starts the program in a folder. The taste of whoever runs the tests is left out.
 pub fn start<A: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = A>) -> Running {
+    start_in(folder, arguments, &[])
+}
+
+fn start_in<A: AsRef<OsStr>>(
+    folder: &Path,
+    arguments: impl IntoIterator<Item = A>,
+    environment: &[(&str, &str)],
+) -> Running {
     let mut command = Command::new(program());
     command.current_dir(folder).args(arguments).stdin(Stdio::null());
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    command.envs(environment.iter().copied());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     Running { child }
+}
+
+/// Runs the program in a folder to its end, with some variables.
+pub fn run_in(folder: &Path, arguments: &str, environment: &[(&str, &str)]) -> Told {
+    start_in(folder, arguments.split_whitespace(), environment).finish()
+}
+
+/// What a terminal of 80 columns is sent while the program runs on it; `None` where
+/// there is no `script` to make one.
+pub fn on_a_terminal(folder: &Path, arguments: &str, environment: &[(&str, &str)]) -> Option<String> {
+    let mut command = Command::new("script");
+    let call = format!("stty cols 80; exec {} {arguments}", program().display());
+    command.args(["--quiet", "--return", "--command", &call, "/dev/null"]).current_dir(folder).stdin(Stdio::null());
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    let output = command.env("TERM", "xterm-256color").envs(environment.iter().copied()).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Runs the program in a folder to its end. Arguments are separated by spaces.

@@ -57,11 +57,11 @@ fn an_invalid_declaration_is_told_whole_with_its_lines() {
 
 #[test]
 fn an_unknown_key_comes_with_the_nearest_name() {
-    let told = run(folder(&BLUE.replace("bridge:", "brigde:")).path(), "--lab create").exits(64);
-    assert!(
-        told.err.contains("brigde") && told.err.contains("`bridge`") && told.err.contains("castle.yaml:8:"),
-        "{told}"
-    );
+    let declaration = BLUE.replace("bridge:", "brigde:");
+    let line = 1 + declaration.lines().position(|line| line.contains("brigde:")).expect("it is declared");
+    let told = run(folder(&declaration).path(), "--lab create").exits(64);
+    let place = format!("castle.yaml:{line}:");
+    assert!(told.err.contains("brigde") && told.err.contains("`bridge`") && told.err.contains(&place), "{told}");
 }
 
 #[test]

@@ -10,28 +10,19 @@ openssl) is skipped by its name.
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
 import time
 
-from lab import served_lab
+from raised import PROJECT, Castle, Kubeconfig, raised_castle, run
 from tally import Tally
 
-PROJECT = pathlib.Path(__file__).parents[2] / "examples" / "projects" / "blue" / "proxmox"
 VIP = "192.168.1.210"
 NODES = {"blue-cp-01": "192.168.1.211", "blue-wk-01": "192.168.1.214", "blue-wk-02": "192.168.1.215"}
 SYSTEM = ("kube-apiserver-blue-cp-01", "kube-controller-manager-blue-cp-01", "kube-scheduler-blue-cp-01")
-
-
-def run(*command: object, **keys) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, **keys)
 
 
 def release(name: str) -> str:
@@ -39,27 +30,9 @@ def release(name: str) -> str:
     return re.search(rf"\b{name}: (v[\d.]+)", (PROJECT / "castle.yaml").read_text()).group(1)
 
 
-class Kubeconfig:
-    """The parts of the printed text that curl wants as files."""
-
-    def __init__(self, text: str, folder: pathlib.Path) -> None:
-        self.path = folder / "kubeconfig"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        field = lambda name: re.search(rf"\b{name}: (\S+)", text).group(1)
-        self.server = field("server")
-        self.files = {}
-        for name in ("certificate-authority-data", "client-certificate-data", "client-key-data"):
-            self.files[name] = folder / name
-            self.files[name].write_bytes(base64.b64decode(field(name)))
-        self.authority = self.files["certificate-authority-data"]
-        self.client = ["--cert", self.files["client-certificate-data"], "--key", self.files["client-key-data"]]
-
-
-def kubectl_sees(config: Kubeconfig, folder: pathlib.Path, tally: Tally) -> None:
+def kubectl_sees(castle: Castle, tally: Tally) -> None:
     def kubectl(*arguments: str) -> str:
-        seen = run("kubectl", f"--kubeconfig={config.path}", f"--cache-dir={folder / 'cache'}", *arguments)
+        seen = castle.kubectl(*arguments)
         tally.check(f"kubectl {' '.join(arguments)}", seen.returncode == 0, seen.stdout + seen.stderr)
         return seen.stdout
 
@@ -150,33 +123,24 @@ def curl_sees(config: Kubeconfig, folder: pathlib.Path, tally: Tally) -> None:
     tally.check("a stranger's administrator is nobody", (code, status) == (0, "401"), (code, status, body))
 
 
-def testify(castle: str, tally: Tally) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        with served_lab(castle, PROJECT, folder / "lab"):
-            document = folder / "lab" / "lab.yaml"
-            access = ["--project", PROJECT, "--endpoints", document]
-            # Three minutes of the lab: clocks that drift apart would show now.
-            time.sleep(3)
-            created = run(castle, "create", *access, "--yes")
-            tally.check("castle raises the cluster", created.returncode == 0, created.stderr[-2000:])
-            printed = run(castle, "kubeconfig", *access)
-            tally.check("castle prints a kubeconfig", printed.returncode == 0, printed.stderr)
-            if created.returncode or printed.returncode:
-                return
-            config = Kubeconfig(printed.stdout, folder)
-            tally.check("it has the lab's address", "https://127." in config.server, config.server)
-            kept = list((folder / "lab" / "secrets").rglob("*kubeconfig*"))
-            tally.check("the store keeps the house's", [VIP in file.read_text() for file in kept] == [True], kept)
-
-            if shutil.which("kubectl"):
-                kubectl_sees(config, folder, tally)
-            else:
-                tally.skip("kubectl", "not installed; Debian has it as kubernetes-client")
-            if shutil.which("curl"):
-                curl_sees(config, folder, tally)
-            else:
-                tally.skip("curl", "not installed")
+def testify(program: str, tally: Tally) -> None:
+    with raised_castle(program, tally) as castle:
+        if castle is None:
+            return
+        config, folder = castle.config, castle.folder
+        tally.check("it has the lab's address", "https://127." in config.server, config.server)
+        kept = list((folder / "lab" / "secrets").rglob("*kubeconfig*"))
+        tally.check("the store keeps the house's", [VIP in file.read_text() for file in kept] == [True], kept)
+        # Clocks that drift apart would show now: three minutes of the lab.
+        time.sleep(3)
+        if shutil.which("kubectl"):
+            kubectl_sees(castle, tally)
+        else:
+            tally.skip("kubectl", "not installed; Debian has it as kubernetes-client")
+        if shutil.which("curl"):
+            curl_sees(config, folder, tally)
+        else:
+            tally.skip("curl", "not installed")
 
 
 def main() -> int:

@@ -87,10 +87,20 @@ def testify(example: str, tally: Tally) -> None:
         says("a missing node", 'nodes "x" not found', "get", "node", "x", code=1)
         says("an unknown kind", "doesn't have a resource type", "get", "dragons", code=1)
 
+        dry = ("apply", "--dry-run=server", "-f", "-")
+        says("a dry run on the server", "configmap/applied created (server dry run)", *dry, text=APPLIED % 1)
+        says("makes nothing", "not found", "get", "cm", "applied", code=1)
         says("apply makes", "configmap/applied created", "apply", "-f", "-", text=APPLIED % 1)
         says("apply leaves alone", "configmap/applied unchanged", "apply", "-f", "-", text=APPLIED % 1)
         says("diff shows", '+  a: "2"', "diff", "-f", "-", text=APPLIED % 2, code=1)
         says("apply changes", "configmap/applied configured", "apply", "-f", "-", text=APPLIED % 2)
+        says("a dry run of a change", "configmap/applied configured (server dry run)", *dry, text=APPLIED % 3)
+        owned = ("get", "cm", "applied", "-o", "yaml", "--show-managed-fields")
+        says("owners", "manager: kubectl-client-side-apply\n    operation: Update", *owned)
+        server_side = ("apply", "--server-side", "--field-manager=other", "-f", "-")
+        said = says("a conflict", "conflict", *server_side, text=APPLIED % 4, code=1)
+        tally.check("names owner and field", '"kubectl-client-side-apply"' in said and ".data.a" in said, said)
+        says("which is forced", "serverside-applied", *server_side, "--force-conflicts", text=APPLIED % 2)
         says("patch, strategic", "patched", "patch", "cm", "applied", "-p", '{"data":{"b":"3"}}')
         says("patch, merge", "patched", "patch", "cm", "applied", "--type=merge", "-p", '{"data":{"c":"4"}}')
         remove = '[{"op":"remove","path":"/data/a"}]'
@@ -102,7 +112,10 @@ def testify(example: str, tally: Tally) -> None:
         says("a stale write is refused", "the object has been modified", "replace", "-f", "-", text=stale, code=1)
         says("cordon", "cordoned", "cordon", "w-01")
         says("which shows", "Ready,SchedulingDisabled", "get", "node", "w-01")
+        waiting = ["kubectl", f"--kubeconfig={kubeconfig}", f"--cache-dir={cache}", "wait", "--for=delete", "cm/applied"]
+        waiter = subprocess.Popen([*waiting, "--timeout=30s"], stdout=subprocess.PIPE, text=True)
         says("delete", 'configmap "applied" deleted', "delete", "cm", "applied")
+        tally.check("who waits for it goes on", waiter.wait(timeout=40) == 0, waiter.communicate())
         says("gone is gone", "not found", "get", "cm", "applied", code=1)
 
 

@@ -1,4 +1,4 @@
-"""A lab that another process serves."""
+"""A lab that another process serves, and what its document says."""
 
 from __future__ import annotations
 
@@ -30,3 +30,23 @@ def served_lab(castle: str, project: pathlib.Path, folder: pathlib.Path):
         except subprocess.TimeoutExpired:
             server.kill()
         server.stderr.close()
+
+
+class Document:
+    """`lab.yaml`: where everything listens, and with which credentials."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self.authority = path.parent / "ca.pem"
+        self.text = path.read_text()
+        self.dialled = dict(re.findall(r"^- from: (\S+)\n  to: (\S+)$", self.text, re.M))
+
+    def section(self, name: str) -> dict[str, str]:
+        """The plain fields of a part."""
+        part = re.search(rf"^{name}:\n((?:  .*\n)+)", self.text, re.M)
+        return dict(re.findall(r"^  (\w+): (\S+)$", part.group(1), re.M)) if part else {}
+
+    def listening(self, house: str) -> tuple[str, str]:
+        """Address and port of this machine for those of the house, or of a name."""
+        ip, _, port = self.dialled[house].rpartition(":")
+        return ip, port
