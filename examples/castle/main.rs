@@ -63,7 +63,9 @@ fn main() -> ExitCode {
         }
     };
     if let Verb::Completions { shell } = &arguments.verb {
-        clap_complete::generate(*shell, &mut Arguments::command(), "castle", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut Arguments::command(), "castle", &mut script);
+        output::tell(format_args!("{}", String::from_utf8_lossy(&script)));
         return Exit::Done.into();
     }
     let output = Output::new(arguments.json);

@@ -1,8 +1,9 @@
 //! What a user or a script sees: text or JSON lines, results to standard output,
 //! progress to standard error.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -20,6 +21,19 @@ use crate::progress::Progress;
 use crate::story::{self, Source};
 use crate::wiring::Home;
 use crate::{Exit, picture};
+
+/// Writes to standard output. If nobody reads it any more (`| head`), castle ends
+/// there without a word, as a power cut would end it: the next run goes on.
+pub fn tell(text: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if out.write_fmt(text).and_then(|()| out.flush()).is_err() {
+        std::process::exit(Exit::Failed as i32);
+    }
+}
+
+macro_rules! say {
+    ($($text:tt)*) => { tell(format_args!("{}\n", format_args!($($text)*))) };
+}
 
 /// Where everything that is told goes.
 pub struct Output {
@@ -91,13 +105,13 @@ impl Output {
 
     fn line(&self, value: Value) {
         if self.json {
-            println!("{value}");
+            say!("{value}");
         }
     }
 
     fn text(&self, text: impl std::fmt::Display) {
         if !self.json {
-            println!("{text}");
+            say!("{text}");
         }
     }
 
@@ -141,7 +155,7 @@ impl Output {
     pub fn event(&self, event: &Event) {
         if self.json {
             match serde_json::to_value(event) {
-                Ok(value) => println!("{value}"),
+                Ok(value) => say!("{value}"),
                 Err(error) => eprintln!("an event could not be written: {error}"),
             }
             return;
@@ -154,7 +168,7 @@ impl Output {
         match serde_json::to_value(plan) {
             Ok(Value::Object(mut object)) if self.json => {
                 object.insert("type".into(), "plan".into());
-                println!("{}", Value::Object(object));
+                say!("{}", Value::Object(object));
             }
             _ => {
                 let paint = self.streams.out;
@@ -179,13 +193,13 @@ impl Output {
 
     fn problem(&self, problem: &Problem) {
         if self.json {
-            println!("{}", json::problem(problem));
+            say!("{}", json::problem(problem));
             return;
         }
         let declared = self.declaration.get();
         let mut placed = problem.clone();
         placed.span = placed.span.or_else(|| declared?.place_of(&problem.subject));
-        println!("{}", story::problem(&placed, declared.map(|declared| &declared.source), self.streams.out));
+        say!("{}", story::problem(&placed, declared.map(|declared| &declared.source), self.streams.out));
     }
 
     /// How results are painted.
@@ -196,20 +210,20 @@ impl Output {
     /// What a code means.
     pub fn explanation(&self, explanation: &Explanation, paint: Paint) {
         if self.json {
-            println!("{}", explanation.value());
+            say!("{}", explanation.value());
             return;
         }
         let Explanation { code, what, cure, .. } = explanation;
         let heading = paint.tone(Tone::Frame, code);
         let [what, cure] = [what, cure].map(|text| picture::folded(text).replace("\n    ", "\n"));
-        println!("{heading}\n\n{what}\n\n{}\n\n{cure}\n", explanation.printed(paint));
+        say!("{heading}\n\n{what}\n\n{}\n\n{cure}\n", explanation.printed(paint));
     }
 
     /// A document, as it is kept.
     pub fn document(&self, markdown: &str) {
         self.line(json!({"type": "document", "markdown": markdown}));
         if !self.json {
-            print!("{markdown}");
+            tell(format_args!("{markdown}"));
         }
     }
 
@@ -217,7 +231,7 @@ impl Output {
     pub fn credential(&self, kind: &str, text: &str) {
         self.line(json!({"type": kind, "text": text}));
         if !self.json {
-            print!("{text}");
+            tell(format_args!("{text}"));
         }
     }
 
@@ -249,7 +263,7 @@ impl Output {
             }
         }
         if !self.json {
-            println!("{}", picture::members(lists));
+            say!("{}", picture::members(lists));
         }
     }
 
@@ -262,9 +276,9 @@ impl Output {
     /// What is there.
     pub fn status(&self, project: &Project, observation: &Observation) {
         if self.json {
-            println!("{}", json::status(project, observation));
+            say!("{}", json::status(project, observation));
         } else {
-            println!("\n{}", picture::status(project, observation));
+            say!("\n{}", picture::status(project, observation));
         }
     }
 
@@ -272,9 +286,9 @@ impl Output {
     pub fn ghosts(&self, ghosts: &[Ghost]) {
         for ghost in ghosts {
             if self.json {
-                println!("{}", json!({"type": "ghost", "ghost": ghost}));
+                say!("{}", json!({"type": "ghost", "ghost": ghost}));
             } else {
-                println!("{}", story::ghost(ghost));
+                say!("{}", story::ghost(ghost));
             }
         }
     }
@@ -287,7 +301,7 @@ impl Output {
             for problem in &report.problems {
                 self.problem(problem);
             }
-            println!("\n{}", self.streams.out.bars(&picture::timeline(&report.timeline)));
+            say!("\n{}", self.streams.out.bars(&picture::timeline(&report.timeline)));
             let ideal = ideal.map_or_else(String::new, |ideal| format!(", ideal {:.1} s", ideal.as_secs_f64()));
             let requests: Vec<String> = report
                 .requests
@@ -296,14 +310,14 @@ impl Output {
                 .collect();
             let tone = if report.outcome == Outcome::Ok { Tone::Good } else { Tone::Bad };
             let outcome = self.streams.out.tone(tone, told(report.outcome));
-            println!("{} {outcome}: {:.1} s{ideal}", report.goal, report.took.as_secs_f64());
-            println!("{}", picture::folded(&format!("asked: {}", requests.join("; "))));
+            say!("{} {outcome}: {:.1} s{ideal}", report.goal, report.took.as_secs_f64());
+            say!("{}", picture::folded(&format!("asked: {}", requests.join("; "))));
             if let Some(error) = &report.error {
                 self.error(error);
             }
             if !report.left.is_empty() && report.outcome != Outcome::Ok {
-                println!("{}", picture::folded(&format!("left to do: {}", report.left.join(", "))));
-                println!("    run `castle {}` again: it goes on from here", report.goal);
+                say!("{}", picture::folded(&format!("left to do: {}", report.left.join(", "))));
+                say!("    run `castle {}` again: it goes on from here", report.goal);
             }
         }
         exit_of(report)

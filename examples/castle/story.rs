@@ -59,7 +59,7 @@ pub fn ghost(ghost: &Ghost) -> String {
 fn snippet(source: &Source, span: Span, tone: Tone, paint: Paint) -> Option<String> {
     let line = source.text.lines().nth(span.line.checked_sub(1)?)?;
     let column = span.column.saturating_sub(1);
-    let width = word(line, column);
+    let width = word(line, column).min(line.chars().count().saturating_sub(column).max(1));
     let (shown, column) = window(line, column);
     let frame = |text: &str| paint.tone(Tone::Frame, text);
     let number = paint.tone(Tone::Frame, format_args!("{:>5} |", span.line));
@@ -76,10 +76,19 @@ fn snippet(source: &Source, span: Span, tone: Tone, paint: Paint) -> Option<Stri
     ))
 }
 
-/// How many characters the word at a column has: up to the end of the value.
+/// How many characters are meant at a column: a whole mapping or list, or the word up
+/// to the end of the value.
 fn word(line: &str, column: usize) -> usize {
+    let rest: Vec<char> = line.chars().skip(column).collect();
+    if matches!(rest.first(), Some('{' | '[')) {
+        let close = rest.iter().scan(0i32, |depth, c| {
+            *depth += i32::from(matches!(c, '{' | '[')) - i32::from(matches!(c, '}' | ']'));
+            Some(*depth)
+        });
+        return close.take_while(|depth| *depth > 0).count() + 1;
+    }
     let ends = |c: &char| matches!(c, ',' | ':' | '}' | ']' | '#' | '"' | '\'') || c.is_whitespace();
-    line.chars().skip(column).take_while(|c| !ends(c)).count().max(1)
+    rest.iter().take_while(|c| !ends(c)).count().max(1)
 }
 
 /// What is shown of a line, and at which of its columns the place is then.

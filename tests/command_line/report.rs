@@ -56,7 +56,7 @@ fn a_run_that_failed_leaves_its_reason_and_what_is_left() {
     let home = folder(&BLUE.replace("vmid: 431", "vmid: 100"));
     let (_, page) = kept(home.path(), "--lab create", 3);
     assert!(page.contains("create of blue: refused") && page.contains("blue-wk-01 (100)"), "{page}");
-    assert!(page.contains("class=\"refuses\"") && page.contains("Nothing had to be done."), "{page}");
+    assert!(page.contains("class=\"refuses\"") && page.contains("No step ran."), "{page}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(super) fn timeline(timeline: &Timeline, milestones: &[(Duration, &str)], eve
     let mut page = Markup::default();
     page.raw("<section class=\"timeline\">\n<h2>Timeline</h2>\n");
     let Some(end) = timeline.steps.iter().map(|step| step.end_ms).max().filter(|end| *end > 0) else {
-        page.raw("<p>Nothing had to be done.</p>\n</section>\n");
+        page.raw("<p>No step ran.</p>\n</section>\n");
         return page;
     };
     page.raw("<p class=\"legend\"><span class=\"key critical\"></span> critical path ");

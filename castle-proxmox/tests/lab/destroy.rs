@@ -1,6 +1,6 @@
 //! Removals: what goes, what stays, and what survives in spite of everything.
 
-use castle_core::{ErrorKind, MachineProvider, MachineSpec, Power, Slot};
+use castle_core::{Birth, ErrorKind, MachineProvider, MachineSpec, Power, Slot};
 use castle_lab::World;
 use castle_lab::faults::FaultEffect;
 use castle_lab::hypervisor::{MachineWish, TaskFault};
@@ -100,6 +100,39 @@ fn a_stranger_who_got_the_number_survives_between_any_two_requests() {
             }
         }
     }
+}
+
+/// The same for a machine of the next life: every proof of ownership holds for it.
+#[test]
+fn the_next_life_survives_a_removal_that_comes_late() {
+    let survives = |index: u32, spared: Option<u32>| {
+        runtime::run_virtual(|| async {
+            let (house, _, spec) = inhabited(false).await;
+            let mut guest = house.enter();
+            let birth = Birth::of("the next life", 2, &spec.node, 1);
+            let newborn = MachineWish::new(421, spec.node.as_str())
+                .in_pool("blue")
+                .with("protection", "1")
+                .with("smbios1", &format!("uuid={}", birth.uuid))
+                .with("description", &guest.owner.mark(&spec, &birth).expect("the house gives a key"));
+            if let Some(life) = spared {
+                guest.owner = guest.owner.clone().sparing(life);
+            }
+            house.world(|world| {
+                world.when(Moment::before_request(guest.run, index), move |world: &mut World| {
+                    world.admin_destroy(421);
+                    world.admin_create(newborn.clone());
+                });
+            });
+            let _ = guest.destroy(&spec).await;
+            house.world(|world| world.proxmox.vms.contains_key(&421) && world.untouched(421))
+        })
+    };
+    let kinds = requests_of_a_removal(false);
+    for (index, kind) in (0..).zip(&kinds) {
+        assert!(survives(index, Some(2)), "{index} {kind}");
+    }
+    assert!(!survives(0, None), "it is the life that saves it");
 }
 
 /// The window that the module's documentation names: one request wide, and open
