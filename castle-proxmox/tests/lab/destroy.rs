@@ -113,8 +113,8 @@ fn the_next_life_survives_a_removal_that_comes_late() {
             let newborn = MachineWish::new(421, spec.node.as_str())
                 .in_pool("blue")
                 .with("protection", "1")
-                .with("smbios1", &format!("uuid={}", birth.uuid))
-                .with("description", &guest.owner.mark(&spec, &birth).expect("the house gives a key"));
+                .with("smbios1", format!("uuid={}", birth.uuid))
+                .with("description", guest.owner.mark(&spec, &birth).expect("the house gives a key"));
             if let Some(life) = spared {
                 guest.owner = guest.owner.clone().sparing(life);
             }
