@@ -1,4 +1,5 @@
-# One target folder, one profile: what `make test` compiled, everything else uses.
+# One target folder, and one profile for all but the demo: what `make test` compiled,
+# everything else uses.
 CARGO ?= cargo
 CASTLE := $(CARGO) run --quiet --example castle --
 PROOFS := $(CARGO) run --quiet --example proofs --
@@ -7,8 +8,8 @@ VENV := target/venv
 .PHONY: demo test lint proofs witness embedding py bench docs fmt
 
 demo: ## the main job on the embedded lab: a standing castle falls and rises again
-	$(CASTLE) rebirth --lab --project examples/projects/blue/proxmox
-	$(CASTLE) rebirth --lab --project examples/projects/fortress/proxmox
+	$(CARGO) run --release --quiet --example castle -- rebirth --lab --project examples/projects/blue/proxmox
+	$(CARGO) run --release --quiet --example castle -- rebirth --lab --project examples/projects/fortress/proxmox
 
 test: ## everything that must hold, on any machine
 	$(CARGO) test
@@ -57,6 +58,8 @@ py: ## the Python bindings: built, tested, types checked
 
 bench: ## figures; each prints `bench NAME key=value ..`
 	$(PROOFS) bench
+	@if test -x $(VENV)/bin/python; then $(VENV)/bin/python castle-py/bench/imports.py; \
+	else echo "skipped: bench python-import, which needs \`make py\`"; fi
 
 docs: ## the Rust API, and the pages that are printed from the source
 	$(CARGO) doc --no-deps
