@@ -114,7 +114,10 @@ impl Tally {
         self.leaked.extend(world.leftovers().into_iter().map(|what| format!("{name}: {what}")));
         let secrets = world.ledger.secrets.0.len();
         // The project key, the bundle, and the facts: began, bootstrap, born, complete, and ended.
-        let born = 2 * usize::from(job.until > Milestone::MachinesRunning);
+        // Beyond the machines, each declared credential is kept, and put into escrow.
+        let escrow = &project.escrow;
+        let escrowed = usize::from(escrow.kubeconfig.is_some()) + usize::from(escrow.talosconfig.is_some());
+        let born = (2 + 2 * escrowed) * usize::from(job.until > Milestone::MachinesRunning);
         let most = if goal == Goal::Create { 4 + born } else { 5 + born };
         if secrets > most {
             self.leaked.push(format!("{name}: {secrets} secrets instead of {most}"));
