@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What each crate may know of its siblings, outside its own tests.
-const LAYERS: [(&str, &[&str]); 6] = [
+const LAYERS: [(&str, &[&str]); 7] = [
     ("castle-core", &[]),
-    ("castle-proxmox", &["castle-core"]),
-    ("castle-talos", &["castle-core"]),
-    ("castle-gitops", &["castle-core"]),
-    ("castle-lab", &["castle-core", "castle-talos"]),
+    ("castle-wire", &["castle-core"]),
+    ("castle-proxmox", &["castle-core", "castle-wire"]),
+    ("castle-talos", &["castle-core", "castle-wire"]),
+    ("castle-gitops", &["castle-core", "castle-wire"]),
+    ("castle-lab", &["castle-core", "castle-wire", "castle-talos"]),
     // It wires concrete backends, as examples/ and tests/ do.
-    ("castle-py", &["castle-core", "castle-proxmox", "castle-talos", "castle-gitops", "castle-lab"]),
+    ("castle-py", &["castle-core", "castle-wire", "castle-proxmox", "castle-talos", "castle-gitops", "castle-lab"]),
 ];
 
 /// What would make castle-core know a protocol or do I/O.

@@ -1,15 +1,13 @@
 //! Connections: the dial map, the source address, TLS by castle's wall clock,
 //! and who owns them.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use castle_core::options::DialMap;
 use castle_core::{Clock, Env, Options, Pace};
@@ -18,8 +16,7 @@ use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use rustls::pki_types::{ServerName, UnixTime};
-use rustls::time_provider::TimeProvider;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -212,35 +209,4 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Owned {
             tasks.spawn(task);
         }
     }
-}
-
-/// Castle's wall clock, which a lab may set to another year.
-pub(crate) struct Wall(pub(crate) Clock);
-
-impl fmt::Debug for Wall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wall")
-    }
-}
-
-impl TimeProvider for Wall {
-    fn current_time(&self) -> Option<UnixTime> {
-        self.0.wall().duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
-    }
-}
-
-/// Looks for an error of one type among the causes of a transport error.
-pub(crate) fn among_causes<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(found) = cause.downcast_ref::<T>() {
-            return Some(found);
-        }
-        next = match cause.downcast_ref::<io::Error>() {
-            // `io::Error::source` skips the error that it wraps.
-            Some(io) => io.get_ref().map(|inner| inner as _),
-            None => cause.source(),
-        };
-    }
-    None
 }

@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use castle_core::{Clock, Env, Meter, Options, SecretText};
+use castle_wire::among_causes;
 use http::header::{AUTHORIZATION, HOST, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
@@ -28,7 +29,7 @@ pub use origin::Origin;
 pub(crate) use origin::shown;
 pub use trust::Trust;
 
-use crate::dial::{Dialer, Network, Owned, Tasks, among_causes, real};
+use crate::dial::{Dialer, Network, Owned, Tasks, real};
 
 /// How long an answer may take, in the time of the house.
 const ANSWER_BUDGET: Duration = Duration::from_secs(30);

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use castle_core::options::{Options, ProxmoxAccess};
 use castle_core::{Clock, Meter, Pace};
+use castle_wire::among_causes;
 use futures::{StreamExt, stream};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 use crate::dial::Target;
-use crate::tls::{Distrust, among_causes, client_config};
+use crate::tls::{Distrust, client_config};
 use crate::wire::{Envelope, RefusalBody};
 use crate::{Cause, Error, Refusal, Result};
 

@@ -10,17 +10,16 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use castle_core::{Clock, ErrorKind};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use castle_wire::{Judge, Shown, refusal};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
@@ -168,93 +167,46 @@ impl Distrust {
     }
 }
 
-impl From<Distrust> for rustls::Error {
-    fn from(distrust: Distrust) -> Self {
-        Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(distrust))))
-    }
-}
-
 /// The reason in a handshake's error, if it is one of ours.
 pub(crate) fn distrust_in(error: &std::io::Error) -> Option<Distrust> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) => {
-            inner.downcast_ref::<Distrust>().cloned()
-        }
-        _ => None,
-    }
+    castle_wire::among_causes(error).cloned()
 }
 
 /// TLS settings for a node of this life at `address`: its certificate is signed
 /// by the bundle's Talos authority, ours by the same.
 pub(crate) fn ours(credentials: &Credentials, address: IpAddr, clock: &Clock) -> Result<ClientConfig> {
-    let judge = Judge::Authority { inner: vouched_by(credentials.os_authority())?, address };
+    let judge = Whose::Authority { inner: vouched_by(credentials.os_authority())?, address };
     let (chain, key) = credentials.client();
-    let config = base(judge, clock)
+    let config = castle_wire::judged(judge, clock)
         .with_client_auth_cert(chain, key)
         .map_err(|why| Error::BadBundle { why: format!("its Talos authority cannot sign for castle: {why}") })?;
-    Ok(finish(config))
+    Ok(castle_wire::finished(config, "h2"))
 }
 
 /// TLS settings for a node in maintenance. No certificate of ours is shown.
 pub(crate) fn maintenance(trust: MaintenanceTrust, clock: &Clock) -> ClientConfig {
-    finish(base(Judge::Maintenance(trust), clock).with_no_client_auth())
+    castle_wire::finished(castle_wire::judged(Whose::Maintenance(trust), clock).with_no_client_auth(), "h2")
 }
 
 /// TLS settings that only judge whether the Kubernetes API at `address` is this
 /// cluster's.
 pub(crate) fn kubernetes(credentials: &Credentials, address: IpAddr, clock: &Clock) -> Result<ClientConfig> {
-    let judge = Judge::Authority { inner: vouched_by(credentials.kubernetes_authority())?, address };
-    Ok(finish(base(judge, clock).with_no_client_auth()))
+    let judge = Whose::Authority { inner: vouched_by(credentials.kubernetes_authority())?, address };
+    Ok(castle_wire::finished(castle_wire::judged(judge, clock).with_no_client_auth(), "h2"))
 }
 
 fn vouched_by(authority: &CertificateDer<'static>) -> Result<Arc<WebPkiServerVerifier>> {
     let mut roots = RootCertStore::empty();
     let bad = |why: String| Error::BadBundle { why: format!("an authority's certificate is none: {why}") };
     roots.add(authority.clone()).map_err(|why| bad(why.to_string()))?;
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
-        .build()
-        .map_err(|why| bad(why.to_string()))
+    castle_wire::vouched_by(roots).map_err(bad)
 }
 
-type Builder = rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>;
-
-fn base(judge: Judge, clock: &Clock) -> Builder {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(Verifier { judge, provider: provider.clone() });
-    ClientConfig::builder_with_details(provider, Arc::new(WallClock(clock.clone())))
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default protocol versions")
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-}
-
-fn finish(mut config: ClientConfig) -> ClientConfig {
-    // A resumed session shows no certificate, so a changed one would go unseen.
-    config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    config
-}
-
-/// Castle's wall clock, which a lab may set to another year.
+/// Whose certificate is taken.
 #[derive(Debug)]
-struct WallClock(Clock);
-
-impl TimeProvider for WallClock {
-    fn current_time(&self) -> Option<UnixTime> {
-        self.0.wall().duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
-    }
-}
-
-#[derive(Debug)]
-enum Judge {
+enum Whose {
     Authority { inner: Arc<WebPkiServerVerifier>, address: IpAddr },
     Maintenance(MaintenanceTrust),
-}
-
-#[derive(Debug)]
-struct Verifier {
-    judge: Judge,
-    provider: Arc<CryptoProvider>,
 }
 
 fn common_name(name: &X509Name<'_>) -> Option<String> {
@@ -311,60 +263,32 @@ fn distrust_of(
     }
 }
 
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _dialled: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.judge {
-            Judge::Authority { inner, address } => {
+impl Judge for Whose {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        match self {
+            Self::Authority { inner, address } => {
                 // By the declared address, wherever a dial map leads.
                 let name = ServerName::IpAddress((*address).into());
                 inner
-                    .verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
-                    .map_err(|why| distrust_of(end_entity, &why, inner, &name).into())
+                    .verify_server_cert(shown.leaf, shown.intermediates, &name, shown.ocsp, shown.now)
+                    .map(drop)
+                    .map_err(|why| refusal(distrust_of(shown.leaf, &why, inner, &name)))
             }
-            Judge::Maintenance(trust) => {
-                let Ok((_, read)) = X509Certificate::from_der(end_entity) else {
-                    return Err(Distrust::Unreadable.into());
+            Self::Maintenance(trust) => {
+                let Ok((_, read)) = X509Certificate::from_der(shown.leaf) else {
+                    return Err(refusal(Distrust::Unreadable));
                 };
                 if !is_in_maintenance(&read) {
-                    return Err(foreign(&read).into());
+                    return Err(refusal(foreign(&read)));
                 }
                 let found = Fingerprint(Sha256::digest(read.public_key().raw).into());
                 match *trust {
                     MaintenanceTrust::Pin(pin) if pin != found.0 => {
-                        Err(Distrust::OtherKey { pinned: Fingerprint(pin), found }.into())
+                        Err(refusal(Distrust::OtherKey { pinned: Fingerprint(pin), found }))
                     }
-                    MaintenanceTrust::Pin(_) | MaintenanceTrust::OnFirstUse => Ok(ServerCertVerified::assertion()),
+                    MaintenanceTrust::Pin(_) | MaintenanceTrust::OnFirstUse => Ok(()),
                 }
             }
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -1,19 +1,13 @@
 //! Whose certificates are taken, judged by castle's wall clock.
 
-use std::sync::Arc;
-
 use castle_core::{Clock, options};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use castle_wire::{Judge, Shown};
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
 use x509_parser::time::ASN1Time;
-
-use crate::dial::Wall;
 
 /// Whose certificates a server may show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,36 +36,17 @@ impl Trust {
 
     /// The TLS settings, or why there are none.
     pub(super) fn config(&self, clock: &Clock) -> Result<ClientConfig, String> {
-        let provider = Arc::new(ring::default_provider());
-        let judge = |judge| Arc::new(Verifier { judge, provider: Arc::clone(&provider) });
-        // Never the process default: an embedder may have compiled a second provider in.
-        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(Wall(clock.clone())))
-            .with_safe_default_protocol_versions()
-            .expect("ring supports the default protocol versions");
-        let builder = match self {
-            Self::System => builder.with_root_certificates(system_roots()?),
-            Self::Authorities(pem) => builder.with_root_certificates(roots(pem)?),
-            Self::Fingerprints(pins) if pins.is_empty() => return Err("pins no fingerprint".into()),
-            Self::Fingerprints(pins) => {
-                builder.dangerous().with_custom_certificate_verifier(judge(Judge::Pins(pins.clone())))
+        let config = match self {
+            Self::System => castle_wire::builder(clock).with_root_certificates(system_roots()?).with_no_client_auth(),
+            Self::Authorities(pem) => {
+                castle_wire::builder(clock).with_root_certificates(castle_wire::authorities(pem)?).with_no_client_auth()
             }
-            Self::NameOnly => builder.dangerous().with_custom_certificate_verifier(judge(Judge::NameOnly)),
+            Self::Fingerprints(pins) if pins.is_empty() => return Err("pins no fingerprint".into()),
+            Self::Fingerprints(pins) => castle_wire::judged(Whose::Pins(pins.clone()), clock).with_no_client_auth(),
+            Self::NameOnly => castle_wire::judged(Whose::NameOnly, clock).with_no_client_auth(),
         };
-        let mut config = builder.with_no_client_auth();
-        // A resumed session shows no certificate, so a changed one would go unseen.
-        config.resumption = Resumption::disabled();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
+        Ok(castle_wire::finished(config, "http/1.1"))
     }
-}
-
-fn roots(pem: &str) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|_| "is not PEM that holds certificates".to_owned())?;
-        roots.add(certificate).map_err(|why| format!("holds a certificate that cannot be used: {why}"))?;
-    }
-    if roots.is_empty() { Err("holds no certificate".into()) } else { Ok(roots) }
 }
 
 fn system_roots() -> Result<RootCertStore, String> {
@@ -86,62 +61,29 @@ fn system_roots() -> Result<RootCertStore, String> {
     }
 }
 
+/// Whose certificate is taken, beyond what authorities vouch for.
 #[derive(Debug)]
-enum Judge {
+enum Whose {
     Pins(Vec<[u8; 32]>),
     NameOnly,
 }
 
-#[derive(Debug)]
-struct Verifier {
-    judge: Judge,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.judge {
-            Judge::Pins(pins) => {
-                let found: [u8; 32] = Sha256::digest(end_entity.as_ref()).into();
-                if !pins.contains(&found) {
-                    return Err(CertificateError::ApplicationVerificationFailure.into());
+impl Judge for Whose {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        match self {
+            Self::Pins(pins) => {
+                let found: [u8; 32] = Sha256::digest(shown.leaf.as_ref()).into();
+                if pins.contains(&found) {
+                    Ok(())
+                } else {
+                    Err(CertificateError::ApplicationVerificationFailure.into())
                 }
             }
-            Judge::NameOnly => {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
-                check_time(end_entity, now)?;
+            Self::NameOnly => {
+                verify_server_name(&ParsedCertificate::try_from(shown.leaf)?, shown.dialled)?;
+                check_time(shown.leaf, shown.now)
             }
         }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

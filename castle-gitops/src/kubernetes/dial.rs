@@ -4,13 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::Uri;
-use rustls::client::Resumption;
-use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{Error, Result};
-use crate::dial::{Dialer, Network, Wall};
+use crate::dial::{Dialer, Network};
 use crate::kubeconfig::Access;
 
 /// The declared server.
@@ -70,17 +68,10 @@ fn client_config(access: Access, network: &Network) -> Result<ClientConfig> {
     for authority in access.authorities {
         roots.add(authority).map_err(|why| bad("certificate authority", why))?;
     }
-    // Never the process default: an embedder may have compiled a second provider in.
-    let mut config =
-        ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Wall(network.clock().clone())))
-            .with_safe_default_protocol_versions()
-            .expect("ring supports the default protocol versions")
-            .with_root_certificates(roots)
-            .with_client_auth_cert(access.certificate, access.key)
-            .map_err(|why| bad("client certificate", why))?;
-    // A resumed session shows no certificate, so a changed one would go unseen.
-    config.resumption = Resumption::disabled();
+    let config = castle_wire::builder(network.clock())
+        .with_root_certificates(roots)
+        .with_client_auth_cert(access.certificate, access.key)
+        .map_err(|why| bad("client certificate", why))?;
     // One connection carries requests and watches; every API server speaks h2.
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
+    Ok(castle_wire::finished(config, "h2"))
 }

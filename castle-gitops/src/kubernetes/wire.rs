@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use castle_core::{Clock, Meter};
+use castle_wire::among_causes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::Limited;
@@ -17,7 +18,7 @@ use kube::client::{Body, ConfigExt};
 
 use super::dial::Server;
 use super::{Error, Result};
-use crate::dial::{Dialer, Owned, Tasks, among_causes, real};
+use crate::dial::{Dialer, Owned, Tasks, real};
 
 /// How long an answer may take to begin, in the time of the house.
 const ANSWER_BUDGET: Duration = Duration::from_secs(30);
