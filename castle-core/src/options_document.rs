@@ -25,7 +25,7 @@ use crate::clock::Pace;
 use crate::options::{DialMap, MaintenanceAccess};
 use crate::value::Findings;
 use crate::yaml::{self, Quoting, place};
-use crate::{Options, Problem, Project, Span};
+use crate::{Error, ErrorKind, Options, Problem, Project, Span};
 
 const DOCUMENT: &str = "options";
 
@@ -99,6 +99,38 @@ impl Options {
         sources: &dyn Sources,
     ) -> Result<Self, Vec<Problem>> {
         assemble(text, base, sources, project.secrets.as_ref().map(|place| (place, folder)))
+    }
+
+    /// Reads the option document `file` for a project, with [`Options::parse_for`];
+    /// paths in it are relative to its own folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSpec`] if the file cannot be read, or with everything that
+    /// is wrong in it, line by line.
+    pub fn read(project: &Project, folder: &Path, file: &Path, sources: &dyn Sources) -> crate::Result<Self> {
+        let text = sources.file(file).map_err(|error| {
+            Error::new(ErrorKind::InvalidSpec, format!("{} cannot be read", file.display()))
+                .hint("name the option document of a house, or the `lab.yaml` that `castle lab serve --dir DIR` wrote")
+                .caused_by(error)
+        })?;
+        let base = file.parent().unwrap_or(Path::new("."));
+        Self::parse_for(project, folder, &text, base, sources).map_err(|problems| refusal(file, problems))
+    }
+}
+
+fn refusal(file: &Path, problems: Vec<Problem>) -> Error {
+    let told: Vec<String> = problems
+        .iter()
+        .map(|problem| match problem.span {
+            Some(span) => format!("line {}: {problem}", span.line),
+            None => problem.to_string(),
+        })
+        .collect();
+    let error = Error::new(ErrorKind::InvalidSpec, format!("{}: {}", file.display(), told.join("; ")));
+    match problems.into_iter().find_map(|problem| problem.hint) {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 

@@ -13,13 +13,12 @@ use futures::future::BoxFuture;
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::floor::Floor;
 use crate::run::RunId;
-use crate::wire::{ACCEPT_PAUSE, Ending, HANDSHAKE_MAX, Line, Socket, reset};
+use crate::wire::{Ending, HANDSHAKE_MAX, Line, Socket, accept};
 use crate::world::World;
 
 /// When a client's kernel sends its SYN again to an address that is silent
@@ -105,43 +104,15 @@ impl fmt::Debug for dyn Gate {
     }
 }
 
-/// Accepts connections for one gate until it is dropped, and all its connections
-/// with it.
+/// Serves one gate's connections until it is dropped, and all its connections with
+/// it.
 pub(crate) async fn serve(listener: TcpListener, floor: Arc<Floor>, gate: Arc<dyn Gate>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, server = gate.backend(), "a connection could not be accepted");
-                floor.clock.within_real(ACCEPT_PAUSE, std::future::pending::<()>()).await;
-                continue;
-            }
-        };
-        let run = floor.runs.at(peer.ip());
-        let Some(line) = floor.runs.open(run) else {
-            reset(&stream);
-            continue;
-        };
+    let (name, ground) = (gate.backend(), Arc::clone(&floor));
+    accept(listener, &ground, name, |socket, run, line| {
         let (floor, gate) = (Arc::clone(&floor), Arc::clone(&gate));
-        connections.spawn(async move {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "the client left at once");
-                return;
-            }
-            let socket = Socket::new(stream, Arc::clone(&line));
-            tokio::select! {
-                biased;
-                () = line.ended() => {}
-                () = greet(&floor, &*gate, socket, run, &line) => {}
-            }
-        });
-    }
+        async move { greet(&floor, &*gate, socket, run, &line).await }
+    })
+    .await;
 }
 
 /// From the first SYN to the end of the connection.

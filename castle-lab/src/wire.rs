@@ -1,6 +1,7 @@
 //! Sockets: accepting TLS, reading a request in full, answering, and hanging up
 //! in every way a network can.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::floor::Floor;
 use crate::front::{Call, Reply, Service};
+use crate::run::RunId;
 
 /// A connection without a request for this long is closed (Proxmox's value).
 /// Protocol timers are real at every pace.
@@ -36,7 +38,7 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 /// After so many requests a connection is closed (Proxmox's value).
 const REQUESTS_MAX: u32 = 100;
 /// How long a server that has no file handle left waits for one.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
@@ -136,10 +138,28 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Accepts connections for one server until it is dropped, and all its
-/// connections with it.
+/// Serves one server's connections until it is dropped, and all its connections
+/// with it.
 pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, floor: Arc<Floor>, service: Arc<dyn Service>) {
     let acceptor = TlsAcceptor::from(tls);
+    let (name, ground) = (service.backend(), Arc::clone(&floor));
+    accept(listener, &ground, name, |socket, run, line| {
+        let (acceptor, floor, service) = (acceptor.clone(), Arc::clone(&floor), Arc::clone(&service));
+        async move { converse(acceptor, socket, floor, service, run, &line).await }
+    })
+    .await;
+}
+
+/// Accepts connections for `server` until it is dropped. Each is held by what
+/// `converse` makes of it, and ends with it, with its line, or with this.
+pub(crate) async fn accept<F>(
+    listener: TcpListener,
+    floor: &Floor,
+    server: &'static str,
+    mut converse: impl FnMut(Socket, RunId, Arc<Line>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -152,7 +172,7 @@ pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, floor: 
             Err(error) => {
                 // The client left between its SYN and our accept, or the process
                 // is out of file handles; neither is a reason to stop serving.
-                tracing::warn!(%error, server = service.backend(), "a connection could not be accepted");
+                tracing::warn!(%error, server, "a connection could not be accepted");
                 floor.clock.within_real(ACCEPT_PAUSE, std::future::pending::<()>()).await;
                 continue;
             }
@@ -162,17 +182,16 @@ pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, floor: 
             reset(&stream);
             continue;
         };
-        let (acceptor, floor, service) = (acceptor.clone(), Arc::clone(&floor), Arc::clone(&service));
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the client left at once");
+            continue;
+        }
+        let conversation = converse(Socket::new(stream, Arc::clone(&line)), run, Arc::clone(&line));
         connections.spawn(async move {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "the client left at once");
-                return;
-            }
-            let socket = Socket::new(stream, Arc::clone(&line));
             tokio::select! {
                 biased;
                 () = line.ended() => {}
-                () = converse(acceptor, socket, floor, service, run, &line) => {}
+                () = conversation => {}
             }
         });
     }
@@ -184,7 +203,7 @@ async fn converse(
     socket: Socket,
     floor: Arc<Floor>,
     service: Arc<dyn Service>,
-    run: crate::RunId,
+    run: RunId,
     line: &Arc<Line>,
 ) {
     let tls = match floor.clock.within_real(HANDSHAKE_MAX, acceptor.accept(socket)).await {
@@ -226,7 +245,7 @@ async fn converse(
 }
 
 /// Reads a request in full.
-pub(crate) async fn read(request: Request<Incoming>, run: crate::RunId) -> Result<Call, Reply> {
+pub(crate) async fn read(request: Request<Incoming>, run: RunId) -> Result<Call, Reply> {
     let (head, body) = request.into_parts();
     let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),

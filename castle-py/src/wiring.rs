@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use castle_core::options::SecretsAccess;
 use castle_core::{Castle, Env, Error, ErrorKind, Options, Project, Result, SecretStore};
-use castle_gitops::FluxGitOps;
 use castle_gitops::kubernetes::KubeClient;
-use castle_gitops::secrets::{EnvironmentSecrets, FileSecrets, InfisicalSecrets, SopsSecrets};
+use castle_gitops::{FluxGitOps, secrets};
 use castle_proxmox::ProxmoxProvider;
 use castle_talos::{TalosIdentity, TalosOs};
 
@@ -15,28 +13,9 @@ use castle_talos::{TalosIdentity, TalosOs};
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidSpec`] with all findings, or if it cannot be read.
+/// Those of [`Options::read`].
 pub fn read_options(project: &Project, folder: &Path, file: &Path) -> Result<Options> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Error::new(ErrorKind::NotFound, format!("{} cannot be read", file.display()))
-            .hint("name the option document of a house, or the `lab.yaml` that a served lab wrote")
-            .caused_by(error)
-    })?;
-    let base = file.parent().unwrap_or(Path::new("."));
-    Options::parse_for(project, folder, &text, base, &Sources).map_err(|problems| {
-        let told: Vec<String> = problems
-            .iter()
-            .map(|problem| match problem.span {
-                Some(span) => format!("line {}: {problem}", span.line),
-                None => problem.to_string(),
-            })
-            .collect();
-        let error = Error::new(ErrorKind::InvalidSpec, format!("{}: {}", file.display(), told.join("; ")));
-        match problems.into_iter().find_map(|problem| problem.hint) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
-    })
+    Options::read(project, folder, file, &Sources)
 }
 
 /// Files and environment, as a program may read them.
@@ -70,16 +49,7 @@ pub async fn open(
         let hint = "add `proxmox: {url: .., token_file: .., ca_file: ..}`";
         return missing("the option document names no Proxmox VE", hint);
     };
-    let secrets: Arc<dyn SecretStore> = match (&options.secrets, memory) {
-        (SecretsAccess::Memory, Some(store)) => store,
-        (SecretsAccess::Memory, None) => {
-            return missing("secrets in memory would be lost with this process", "add `secrets: {files: DIR}`");
-        }
-        (SecretsAccess::Files(folder), _) => Arc::new(FileSecrets::open(folder)?),
-        (SecretsAccess::Infisical(access), _) => Arc::new(InfisicalSecrets::new(access, options, &env)?),
-        (SecretsAccess::Sops { folder, key }, _) => Arc::new(SopsSecrets::new(folder, key)?),
-        (SecretsAccess::Environment { prefix }, _) => Arc::new(EnvironmentSecrets::of(prefix, std::env::vars_os())),
-    };
+    let secrets = secrets::open(options, &env, memory, std::env::vars_os())?;
     let mut options = options.clone();
     // Credentials of the repository may lie in the store. One that is silent is told
     // of by the run itself, and a removal needs neither of them.

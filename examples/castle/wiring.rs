@@ -4,13 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use castle_core::options::{DialMap, SecretsAccess};
+use castle_core::options::DialMap;
 use castle_core::{
     Castle, Clock, Env, Error, ErrorKind, Options, OsEntropy, Pace, Project, Result, SecretStore, Waiver,
 };
-use castle_gitops::FluxGitOps;
 use castle_gitops::kubernetes::KubeClient;
-use castle_gitops::secrets::{EnvironmentSecrets, FileSecrets, InfisicalSecrets, SopsSecrets};
+use castle_gitops::{FluxGitOps, secrets};
 use castle_lab::{Lab, runtime};
 use castle_proxmox::ProxmoxProvider;
 use castle_talos::{TalosIdentity, TalosOs};
@@ -115,7 +114,7 @@ async fn embedded(arguments: &Arguments, project: &Project, folder: &Path, pace:
 }
 
 async fn remote(arguments: &Arguments, project: &Project, folder: &Path, file: &Path) -> Result<Home> {
-    let options = read_options(project, folder, file)?;
+    let options = Options::read(project, folder, file, &Sources)?;
     let pace = arguments.pace.unwrap_or(options.pace);
     let refused = |why: &str| Err(Error::new(ErrorKind::InvalidSpec, why).with("file", file.display()));
     if pace == Pace::Virtual {
@@ -130,31 +129,6 @@ async fn remote(arguments: &Arguments, project: &Project, folder: &Path, file: &
     let castle = open(project, folder, &options, env, None, arguments.verb.choices().waive_ownership).await?;
     let served_at = options.lab.then_some(options.dial);
     Ok(Home { castle, is_lab: options.lab, lab: None, served_at, place: file.display().to_string() })
-}
-
-/// Reads an option document; paths in it are relative to its own folder.
-pub fn read_options(project: &Project, folder: &Path, file: &Path) -> Result<Options> {
-    let unreadable = |error: std::io::Error| {
-        Error::new(ErrorKind::InvalidSpec, format!("{} cannot be read", file.display()))
-            .hint("`--endpoints FILE` names the option document; `castle lab serve --dir D` writes D/lab.yaml")
-            .caused_by(error)
-    };
-    let text = std::fs::read_to_string(file).map_err(unreadable)?;
-    let base = file.parent().unwrap_or(Path::new("."));
-    Options::parse_for(project, folder, &text, base, &Sources).map_err(|problems| {
-        let told: Vec<String> = problems
-            .iter()
-            .map(|problem| match problem.span {
-                Some(span) => format!("line {}: {problem}", span.line),
-                None => problem.to_string(),
-            })
-            .collect();
-        let error = Error::new(ErrorKind::InvalidSpec, format!("{}: {}", file.display(), told.join("; ")));
-        match problems.into_iter().find_map(|problem| problem.hint) {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
-    })
 }
 
 /// Files and environment, as a command line may read them.
@@ -186,16 +160,7 @@ pub async fn open(
             "add `proxmox: {url: .., token_file: .., ca_file: ..}`",
         );
     };
-    let secrets: Arc<dyn SecretStore> = match (&options.secrets, memory) {
-        (SecretsAccess::Files(folder), _) => Arc::new(FileSecrets::open(folder)?),
-        (SecretsAccess::Memory, Some(store)) => store,
-        (SecretsAccess::Memory, None) => {
-            return missing("secrets in memory would be lost with this process", "add `secrets: {files: DIR}`");
-        }
-        (SecretsAccess::Infisical(access), _) => Arc::new(InfisicalSecrets::new(access, options, &env)?),
-        (SecretsAccess::Sops { folder, key }, _) => Arc::new(SopsSecrets::new(folder, key)?),
-        (SecretsAccess::Environment { prefix }, _) => Arc::new(EnvironmentSecrets::of(prefix, variables::all())),
-    };
+    let secrets = secrets::open(options, &env, memory, variables::all())?;
     // Credentials of the repository may lie in the store. One that is silent is
     // told of by the run itself, and a removal needs neither of them.
     let mut options = options.clone();
