@@ -41,11 +41,12 @@ pub mod step;
 pub mod timeline;
 mod topology;
 mod value;
+pub mod words;
 mod work;
 pub mod yaml;
 
 pub use castle::{Castle, CastleBuilder, Run, RunOptions};
-pub use clock::{Clock, Entropy, Env, OsEntropy, Pace, SeededEntropy};
+pub use clock::{Clock, Entropy, Env, Factor, OsEntropy, Pace, SeededEntropy};
 pub use context::Context;
 pub use credential::{Credential, Escrowed};
 pub use document::{API_VERSION, ImageNaming};

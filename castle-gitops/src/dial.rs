@@ -30,7 +30,7 @@ const LEAST: Duration = Duration::from_secs(2);
 /// A budget of castle's time in the machine's own.
 pub(crate) fn real(clock: &Clock, budget: Duration) -> Duration {
     match clock.pace() {
-        Pace::Scaled(factor) => budget.div_f64(factor).max(LEAST),
+        Pace::Scaled(factor) => budget.div_f64(factor.get()).max(LEAST),
         Pace::Virtual | Pace::Real => budget,
     }
 }

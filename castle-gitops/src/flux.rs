@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use castle_core::handover::Health;
+use castle_core::words::heard;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -121,8 +122,8 @@ impl Condition {
     pub(crate) fn said(&self) -> String {
         match (self.reason.as_str(), self.message.as_str()) {
             ("", "") => "no reason is given".to_owned(),
-            ("", said) | (said, "") => said.to_owned(),
-            (reason, message) => format!("{reason}: {message}"),
+            ("", said) | (said, "") => heard(said),
+            (reason, message) => heard(&format!("{reason}: {message}")),
         }
     }
 
@@ -305,7 +306,7 @@ impl FluxObject {
             && self.status.last_applied_revision != at
         {
             let applied = self.revision().unwrap_or("nothing");
-            return Health::Waiting(format!("has applied {applied}, its source is at {at}"));
+            return Health::Waiting(heard(&format!("has applied {applied}, its source is at {at}")));
         }
         Health::Ready
     }

@@ -4,6 +4,9 @@
 //! Two requests tell the first; one or two more fetch the newest commit alone,
 //! where the server can without the files that nobody asked for. Every object is
 //! taken by the name that its bytes have, from the commit down.
+//!
+//! Reading an answer takes at most 192 MiB of memory: 64 MiB for what is sent, 128
+//! for what is in it. What is larger is refused with the bound that it passes.
 
 mod error;
 mod object;
@@ -18,12 +21,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use castle_core::handover::Repository;
 use castle_core::options::GitAccess;
+use castle_core::words::heard;
 use castle_core::{Env, Meter, Options};
 
 pub use error::{Error, Result};
 
 use crate::https::{self, Answer, Client, Origin, Request, Trust};
-use object::{Kind, ObjectId, Objects};
+use object::{Flaw, Kind, ObjectId, Objects};
 use wire::{Lines, Packet, Packets};
 
 /// How many bytes of a pack are read.
@@ -134,7 +138,7 @@ impl Reader {
         }
         let all = self.refs("refs/heads/").await?;
         let names = all.iter().filter_map(|(name, _)| name.strip_prefix("refs/heads/"));
-        Err(self.no_branch(branch, names.take(NAMED).map(str::to_owned).collect()))
+        Err(self.no_branch(branch, names.take(NAMED).map(heard).collect()))
     }
 
     /// The files of a commit that are wanted: each is the path of a file from the
@@ -185,7 +189,7 @@ impl Reader {
             lines = lines.line("filter blob:none");
         }
         let objects = self.fetch(lines.line(&format!("want {commit}")).line("done").end()).await?;
-        let files = Arc::new(object::files_of(&objects, commit).map_err(|why| self.malformed(why))?);
+        let files = Arc::new(object::files_of(&objects, commit).map_err(|flaw| self.flawed(flaw))?);
         let mut cache = self.cache();
         cache.commit = Some((commit, Arc::clone(&files)));
         // What the newest commit does not name any more is not asked for again.
@@ -254,8 +258,11 @@ impl Reader {
     /// Sends a fetch and reads the pack that comes.
     async fn fetch(&self, body: Vec<u8>) -> Result<Objects> {
         let answer = self.ask(body).await?;
-        match read_pack(&answer).map_err(|why| self.malformed(why))? {
-            Fetched::Pack(pack) => pack::read(&pack).map_err(|why| self.malformed(why)),
+        let fetched = read_pack(&answer).map_err(|why| self.malformed(why))?;
+        // What the pack holds needs room of its own.
+        drop(answer);
+        match fetched {
+            Fetched::Pack(pack) => pack::read(&pack).map_err(|flaw| self.flawed(flaw)),
             Fetched::Refused(said) => Err(self.refused(&said)),
         }
     }
@@ -304,8 +311,7 @@ impl Reader {
         if found.split(';').next().is_some_and(|found| found.trim() == wanted) {
             return Ok(());
         }
-        let found: String = found.chars().take(60).collect();
-        Err(Error::NotGit { url: self.url.clone(), why: format!("it answers with {found}") })
+        Err(Error::NotGit { url: self.url.clone(), why: heard(&format!("it answers with {found}")) })
     }
 
     fn no_branch(&self, branch: &str, seen: Vec<String>) -> Error {
@@ -313,7 +319,14 @@ impl Reader {
     }
 
     fn malformed(&self, why: impl Into<String>) -> Error {
-        Error::Malformed { url: self.url.clone(), why: why.into() }
+        Error::Malformed { url: self.url.clone(), why: heard(&why.into()) }
+    }
+
+    fn flawed(&self, flaw: Flaw) -> Error {
+        match flaw {
+            Flaw::Broken(why) => self.malformed(why),
+            Flaw::TooLarge(why) => Error::TooLarge { url: self.url.clone(), why },
+        }
     }
 
     fn unsupported(&self, why: &str) -> Error {
@@ -321,7 +334,7 @@ impl Reader {
     }
 
     fn refused(&self, said: &str) -> Error {
-        Error::Refused { url: self.url.clone(), said: said.chars().take(200).collect() }
+        Error::Refused { url: self.url.clone(), said: heard(said) }
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {

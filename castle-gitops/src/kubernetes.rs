@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use castle_core::options::{DialMap, Options};
 use castle_core::port::kubernetes as port;
 use castle_core::port::kubernetes::{CniState, KubeNode};
+use castle_core::words::heard;
 use castle_core::{Clock, Context, Env, Meter, SecretText};
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -171,7 +172,7 @@ fn node(node: Node) -> KubeNode {
 /// A condition's reason and message, as far as there are any.
 fn said(reason: Option<String>, message: Option<String>) -> String {
     let parts: Vec<_> = [reason, message].into_iter().flatten().filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() { "no reason is given".to_owned() } else { parts.join(": ") }
+    if parts.is_empty() { "no reason is given".to_owned() } else { heard(&parts.join(": ")) }
 }
 
 /// Counts the pods that carry the network. A plugin or a DNS that has no pod yet

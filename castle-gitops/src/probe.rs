@@ -77,6 +77,7 @@ pub(crate) async fn ask(looks: &Looks, options: &Options, env: &Env, probe: &Pro
             // Objects of any kind are not watched.
             Ok(Found::asked(wanted.ask(looks).await?))
         }
+        _ => Ok(Found::watched(Verdict::Never("this engine does not know how to ask it".into()))),
     }
 }
 

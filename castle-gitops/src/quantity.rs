@@ -1,5 +1,8 @@
 //! Quantities: `1000m` and `1` are one amount, which the server writes in its own
 //! way.
+//!
+//! A text does not show whether it is one: `1.10` may be a version. Whoever asks here
+//! knows from the field's name.
 
 use serde_json::Value;
 

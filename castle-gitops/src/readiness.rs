@@ -1,6 +1,7 @@
 //! When an object is as wanted: the rules of kstatus, which Flux waits by.
 
 use castle_core::handover::Health;
+use castle_core::words::heard;
 use serde_json::Value;
 
 use crate::manifest::text;
@@ -14,7 +15,7 @@ pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> 
 pub(crate) fn said(condition: &Value) -> String {
     let parts = [text(condition, "/reason"), text(condition, "/message")];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() { "no reason is given".to_owned() } else { parts.join(": ") }
+    if parts.is_empty() { "no reason is given".to_owned() } else { heard(&parts.join(": ")) }
 }
 
 /// How an object fares, in the order of kstatus' tests.
@@ -139,6 +140,8 @@ fn pod(object: &Value) -> Health {
 mod tests {
     use serde_json::json;
 
+    use crate::flux;
+
     use super::*;
 
     fn check(object: Value, expected: &str) {
@@ -152,6 +155,17 @@ mod tests {
 
     fn deployment_of(status: Value) -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": status})
+    }
+
+    #[test]
+    fn what_a_controller_says_is_short_and_steers_no_terminal() {
+        let message = format!("\u{1b}[2J\n{}", "x".repeat(200_000));
+        let told = said(&json!({"reason": "Failed", "message": message}));
+        let condition = flux::Condition { reason: "Failed".into(), message, ..flux::Condition::default() };
+        for told in [told, condition.said()] {
+            assert!(told.starts_with("Failed: \u{FFFD}[2J xx") && told.ends_with('…'), "{}", told.len());
+            assert!(told.chars().count() < 600);
+        }
     }
 
     #[test]

@@ -42,5 +42,9 @@ pub fn open(
         SecretsAccess::Infisical(access) => Arc::new(InfisicalSecrets::new(access, options, env)?),
         SecretsAccess::Sops { folder, key } => Arc::new(SopsSecrets::new(folder, key)?),
         SecretsAccess::Environment { prefix } => Arc::new(EnvironmentSecrets::of(prefix, variables)),
+        _ => {
+            return Err(Error::new(ErrorKind::Unsupported, "a secret store of this kind cannot be opened here")
+                .hint("use `secrets: {files: DIR}`, `infisical`, `sops` or `environment`"));
+        }
     })
 }

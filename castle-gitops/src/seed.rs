@@ -96,8 +96,10 @@ impl Origins {
                 let access = self.options.git.as_ref().ok_or(missing)?;
                 let mut data =
                     vec![("username", access.username.clone()), ("password", access.password.expose().clone())];
-                if let Some(Trust::Authorities(pem)) = &access.trust {
-                    data.push(("ca.crt", pem.clone()));
+                match &access.trust {
+                    Some(Trust::Authorities(pem)) => data.push(("ca.crt", pem.clone())),
+                    Some(Trust::Fingerprints(_)) => return Err(Error::OnlyPinned { part: part.name() }),
+                    None => {}
                 }
                 (ROOT, ROOT, data)
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use castle_core::options::{Options, ProxmoxAccess};
+use castle_core::words::heard;
 use castle_core::{Clock, Meter, Pace};
 use castle_wire::among_causes;
 use futures::{StreamExt, stream};
@@ -225,7 +226,7 @@ impl Client {
         };
         let refusal = Refusal::of_answer(status.as_u16(), &said, &parsed.errors);
         let fields = parsed.errors.iter().map(|(field, why)| format!("; {field}: {}", why.trim()));
-        let said = fields.fold(said, |said, field| said + &field);
+        let said = heard(&fields.fold(said, |said, field| said + &field));
         let refused = Error::Refused { request: request.clone(), status: status.as_u16(), said, refusal };
         match refused.refusal() {
             Some(Refusal::ProxyTimeout) if !reads => Err(self.lost(request, reads, Arc::new(refused))),
@@ -263,7 +264,7 @@ impl Client {
 
     fn answer_budget(&self) -> Duration {
         match self.clock.pace() {
-            Pace::Scaled(factor) => ANSWER_BUDGET.div_f64(factor).max(ANSWER_BUDGET_LEAST),
+            Pace::Scaled(factor) => ANSWER_BUDGET.div_f64(factor.get()).max(ANSWER_BUDGET_LEAST),
             Pace::Virtual | Pace::Real => ANSWER_BUDGET,
         }
     }

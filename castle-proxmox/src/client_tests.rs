@@ -12,7 +12,7 @@ use crate::scripted::{Reply, Scripted};
 pub(super) const CANARY: &str = "8f3a-planted-canary-17c2";
 
 fn fast() -> Clock {
-    Clock::new(Pace::Scaled(100.0))
+    Clock::new(Pace::scaled(100.0).expect("a pace"))
 }
 
 fn counted(read: u64, write: u64) -> Requests {
@@ -88,12 +88,38 @@ async fn a_refusal_is_read_from_reason_phrase_message_and_complaints() {
         said,
         [
             "GET /version was refused with status 500: VM 421 already running",
-            "GET /version was refused with status 500: VM is locked (backup)\nsecond",
+            "GET /version was refused with status 500: VM is locked (backup) second",
             "GET /version was refused with status 400: Parameter verification failed.; cores: type check ('integer') \
              failed - got 'x'",
             "GET /version was refused with status 401: No ticket",
         ]
     );
+}
+
+#[tokio::test]
+async fn what_a_server_says_is_short_and_steers_no_terminal() {
+    let long = "x".repeat(200_000);
+    let message = serde_json::json!({"data": null, "message": format!("no \u{1b}[2J{long}")}).to_string();
+    let errors = serde_json::json!({"data": null, "errors": {"a": format!("\u{1b}]0;{long}")}}).to_string();
+    let ended = serde_json::json!({"status": "stopped", "exitstatus": format!("\u{1b}[2J{long}")});
+    let server = Scripted::start(move |number, _| match number {
+        1 => Reply::Say("500 no", message.clone()),
+        _ => Reply::Say("400 Parameter verification failed.", errors.clone()),
+    })
+    .await;
+    let client = Client::plain(&server.url, fast());
+    let mut said = Vec::new();
+    for _ in 0..2 {
+        said.push(castle_core::Error::from(client.get::<Value>(&["version"], &[]).await.expect_err("refused")));
+    }
+    let upid = "UPID:pve:0003B1F2:01A2B3C4:69201A0F:qmcreate:421:castle@pve!main:".parse().expect("a task");
+    let exit = ended["exitstatus"].as_str().expect("a text");
+    said.push(crate::task::judge(&upid, exit).expect_err("it failed").into());
+    for error in said {
+        let told = format!("{} {:?}", error.chain(), error.advice());
+        assert!(told.len() < 1_500 && told.contains('…'), "{} letters", told.len());
+        assert!(!told.contains(char::is_control) && told.contains('\u{FFFD}'), "{told}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -58,7 +58,7 @@ impl Config {
     }
 
     pub(crate) fn cores(&self) -> u32 {
-        let count = self.number("cores").unwrap_or(1) * self.number("sockets").unwrap_or(1);
+        let count = self.number("cores").unwrap_or(1).saturating_mul(self.number("sockets").unwrap_or(1));
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -69,7 +69,7 @@ impl Config {
             properties.bare().or_else(|| properties.get("current"))?.parse::<u64>().ok()
         });
         // Proxmox's own default.
-        ByteSize::bytes(mib.unwrap_or(512) << 20)
+        ByteSize::bytes(mib.unwrap_or(512).saturating_mul(1 << 20))
     }
 
     /// The system disk's size, once there is one.
@@ -217,6 +217,14 @@ mod tests {
 
     fn config(pairs: &[(&str, &str)]) -> Config {
         Config(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn numbers_beyond_all_machines_are_no_panic() {
+        let most = u64::MAX.to_string();
+        let pairs = [("cores", most.as_str()), ("sockets", "2"), ("memory", &most)];
+        let read = Config(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect());
+        assert_eq!((read.cores(), read.memory()), (u32::MAX, ByteSize::bytes(u64::MAX)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Looking at one number: is there a machine, and whose is it?
 
 use castle_core::Context;
+use castle_core::words::heard;
 use castle_core::{ByteSize, ErrorKind, Evidence, Machine, MachineId, MachineSpec, Owner, Power, Slot, Standing};
 
 use crate::config::{Config, DYING};
@@ -211,9 +212,10 @@ impl ProxmoxProvider {
         }
         Ok(Sight::Stub(format!(
             "machine {id} on {host} is taken by something that the token may not see, and our {} of it ended with \
-             {exit:?}; look with `qm config {id}`, and if it is what was left, remove it as root: `qm unlock {id}; qm \
+             {:?}; look with `qm config {id}`, and if it is what was left, remove it as root: `qm unlock {id}; qm \
              destroy {id}`",
-            upid.kind
+            upid.kind,
+            heard(exit),
         )))
     }
 

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use castle_core::words::heard;
+
 /// Why Proxmox VE refused a request, or a task failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -92,7 +94,10 @@ const TEXTS: &[Row] = &[
     row(&["no quorum"], |_| Refusal::NoQuorum),
     row(&["cluster not ready"], |_| Refusal::NoQuorum),
     row(&["vm is locked ("], locked),
-    row(&["got timeout", "lock"], |_| Refusal::LockTimeout),
+    // Its command line names block devices, and a machine that does not come up in time
+    // ends with a timeout: no lock is meant.
+    row(&["start failed: command"], |_| Refusal::Other),
+    row(&["can't lock file", "got timeout"], |_| Refusal::LockTimeout),
     row(&["got lock request timeout"], |_| Refusal::LockTimeout),
     row(&["configuration file", "does not exist"], |_| Refusal::NoSuchMachine),
     row(&["no such task"], |_| Refusal::NoSuchTask),
@@ -144,7 +149,10 @@ impl Refusal {
         match (status, Self::of_text(said)) {
             (403, read @ Self::Forbidden { .. }) => read,
             (403, _) => Self::Forbidden { path: None, privilege: None },
-            (400, Self::Other) => Self::Invalid { fields: fields.clone() },
+            (400, Self::Other) => {
+                let fields = fields.iter().map(|(field, why)| (heard(field), heard(why)));
+                Self::Invalid { fields: fields.collect() }
+            }
             (_, read) => read,
         }
     }
@@ -168,9 +176,7 @@ impl Refusal {
 fn forbidden(text: &str) -> Refusal {
     let inside = text.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map(|(inside, _)| inside);
     let (path, privilege) = match inside.and_then(|inside| inside.split_once(',')) {
-        Some((path, privilege)) if path.starts_with('/') => {
-            (Some(path.trim().to_owned()), Some(privilege.trim().to_owned()))
-        }
+        Some((path, privilege)) if path.starts_with('/') => (Some(heard(path)), Some(heard(privilege))),
         _ => (None, None),
     };
     Refusal::Forbidden { path, privilege }
@@ -179,7 +185,7 @@ fn forbidden(text: &str) -> Refusal {
 /// `VM is locked (clone)` names the lock.
 fn locked(text: &str) -> Refusal {
     let lock = text.split_once("locked (").and_then(|(_, rest)| rest.split_once(')')).map_or("?", |(lock, _)| lock);
-    Refusal::Locked { lock: lock.to_owned() }
+    Refusal::Locked { lock: heard(lock) }
 }
 
 #[cfg(test)]
@@ -251,6 +257,11 @@ mod tests {
             (500, "not enough free space (10 < 20)", Refusal::StorageFull),
             (500, "unexpected status", Refusal::Interrupted),
             (500, "received interrupt", Refusal::Interrupted),
+            (
+                500,
+                "start failed: command '/usr/bin/kvm -id 421 -blockdev '{\"driver\":\"raw\"}' -lock x' failed: got timeout",
+                Refusal::Other,
+            ),
             (501, "Method 'GET /x' not implemented", Refusal::Unsupported),
             (500, "a sentence of tomorrow", Refusal::Other),
         ] {

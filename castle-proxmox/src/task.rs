@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use castle_core::words::heard;
+
 use crate::wire::TaskEntry;
 use crate::{Error, Refusal};
 
@@ -123,7 +125,7 @@ pub(crate) fn judge(upid: &Upid, exit: &str) -> Result<Done, Error> {
         _ => Err(Error::TaskFailed {
             node: upid.node.clone(),
             upid: upid.to_string(),
-            exit: exit.to_owned(),
+            exit: heard(exit),
             refusal: Refusal::of_text(exit),
         }),
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castle_core::options::{DialMap, Options};
+use castle_core::words::heard;
 use castle_core::{Clock, Meter, Pace};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -53,7 +54,7 @@ impl Budget {
     /// In the machine's own time.
     fn real(self, pace: Pace) -> Duration {
         match pace {
-            Pace::Scaled(factor) => self.castle.div_f64(factor).max(self.least.min(self.castle)),
+            Pace::Scaled(factor) => self.castle.div_f64(factor.get()).max(self.least.min(self.castle)),
             Pace::Virtual | Pace::Real => self.castle,
         }
     }
@@ -145,7 +146,7 @@ impl Reach {
 
     async fn dial(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
         let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        if let Some(source) = self.source {
+        if let Some(source) = self.source.filter(|source| source.is_ipv4() == to.is_ipv4()) {
             socket.bind(SocketAddr::new(source, 0))?;
         }
         let tcp = socket.connect(to).await?;
@@ -211,7 +212,7 @@ fn told(error: &(dyn StdError + 'static)) -> String {
         }
         next = cause.source();
     }
-    text
+    heard(&text)
 }
 
 /// Runs a connection's tasks as long as the connection is held.
@@ -368,16 +369,42 @@ impl Connection {
             // The stream's error is often only that the connection is gone.
             return Err(self.end.get().cloned().unwrap_or_else(|| told(cause)));
         }
-        let (code, said) = (status.code(), status.message().trim().to_owned());
-        Ok(Error::Refused { node: self.node.clone(), call, refusal: Refusal::of(code, &said), code, said })
+        let (code, said) = (status.code(), status.message());
+        Ok(Error::Refused { node: self.node.clone(), call, refusal: Refusal::of(code, said), code, said: heard(said) })
     }
 
-    pub(crate) fn malformed(&self, call: &'static str, why: impl Into<String>) -> Error {
-        Error::Malformed { node: self.node.clone(), call, why: why.into() }
+    pub(crate) fn malformed(&self, call: &'static str, why: impl AsRef<str>) -> Error {
+        Error::Malformed { node: self.node.clone(), call, why: heard(why.as_ref()) }
     }
 }
 
 /// What stands in requests as their target; the connection decides where they go.
 fn origin() -> http::Uri {
     http::Uri::from_static("https://talos")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_address_of_the_other_family_is_not_used() {
+        let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+            println!("skipped: a_source_address_of_the_other_family_is_not_used (no IPv6 here)");
+            return;
+        };
+        let reach = Reach {
+            dial: DialMap::default(),
+            source: Some("127.0.0.1".parse().expect("an address")),
+            clock: Clock::new(Pace::Real),
+            meter: Arc::default(),
+        };
+        let at = listener.local_addr().expect("an address");
+        assert!(reach.dial(at).await.expect("a connection").peer_addr().expect("a peer").is_ipv6());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let tcp = reach.dial(listener.local_addr().expect("an address")).await.expect("a connection");
+        assert_eq!(tcp.local_addr().expect("an address").ip(), reach.source.expect("a source"));
+    }
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use prost::Message as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -146,6 +147,12 @@ const GET: &str = "cosi.resource.State/Get";
 const LIST: &str = "cosi.resource.State/List";
 const WATCH: &str = "cosi.resource.State/Watch";
 
+/// How many resources of one kind are read: a node has some dozens, and whoever
+/// answers in maintenance is not proved to be one.
+const LIST_MAX: usize = 10_000;
+/// How many bytes they may have together on the wire.
+const LIST_BYTES_MAX: usize = 16 << 20;
+
 fn spec<T: DeserializeOwned>(from: &Connection, call: &'static str, resource: WireResource) -> Result<T> {
     let yaml = resource.spec.map(|spec| spec.yaml_spec).unwrap_or_default();
     // The parser's words may quote the spec; the kind is enough.
@@ -176,13 +183,24 @@ impl Connection {
         let resources = self
             .read(LIST, async {
                 let mut answers = state.list(request).await?.into_inner();
-                let mut resources = Vec::new();
+                let (mut resources, mut bytes) = (Vec::new(), 0);
                 while let Some(answer) = answers.message().await? {
+                    bytes += answer.encoded_len();
                     resources.extend(answer.resource);
+                    if resources.len() > LIST_MAX || bytes > LIST_BYTES_MAX {
+                        return Ok(None);
+                    }
                 }
-                Ok(resources)
+                Ok(Some(resources))
             })
-            .await?;
+            .await?
+            .ok_or_else(|| {
+                let mib = LIST_BYTES_MAX >> 20;
+                self.malformed(
+                    LIST,
+                    format!("more than {LIST_MAX} resources of kind {}, or {mib} MiB of them", kind.name),
+                )
+            })?;
         let mut found = BTreeMap::new();
         for resource in resources {
             let id = resource.metadata.as_ref().map(|metadata| metadata.id.clone()).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use castle_core::words::heard;
 use castle_core::{EtcdService, Member};
 
 use crate::client::Connection;
@@ -110,7 +111,7 @@ pub(crate) fn strangers_among(members: &[Member], declared: &[(&str, IpAddr)]) -
 /// A member in words: name or address, and id.
 pub(crate) fn shown(member: &Member) -> String {
     let addresses: Vec<String> = member.addresses.iter().map(ToString::to_string).collect();
-    match (member.name.as_str(), addresses.is_empty()) {
+    match (heard(&member.name).as_str(), addresses.is_empty()) {
         ("", true) => format!("a nameless member {:016x}", member.id),
         ("", false) => format!("{} ({:016x})", addresses.join(" "), member.id),
         (name, true) => format!("{name} ({:016x})", member.id),
@@ -125,7 +126,7 @@ fn service_of(info: ServiceInfo) -> EtcdService {
         "" => last_event.map(|event| event.msg).unwrap_or_default(),
         said => said.to_owned(),
     };
-    EtcdService { healthy: !health.unknown && health.healthy, state: info.state, message }
+    EtcdService { healthy: !health.unknown && health.healthy, state: heard(&info.state), message: heard(&message) }
 }
 
 /// The address in `https://192.168.1.211:2380`.

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use castle_core::words::heard;
 use castle_core::{EtcdService, Ghost, Member};
 
 use crate::cosi::{Affiliate, ClusterMember};
@@ -224,7 +225,7 @@ fn discovery(scene: &Scene, found: &mut Found) {
             }
         }
         for (address, members) in at.into_iter().filter(|(_, members)| members.len() > 1) {
-            let members: Vec<String> = members.into_iter().map(|(name, id)| format!("{name} ({id})")).collect();
+            let members: Vec<String> = members.into_iter().map(|(name, id)| heard(&format!("{name} ({id})"))).collect();
             found.add(
                 "doubled-member",
                 &sighting.node,

@@ -2,7 +2,7 @@
 
 use castle_core::node::NodeSite;
 use castle_core::yaml::{self, Quoting};
-use castle_core::{Env, Error, ErrorKind, Result, Secret, SecretText};
+use castle_core::{Env, Error, ErrorKind, Name, Result, Secret, SecretText};
 use serde::{Deserialize, Serialize};
 
 use crate::client_certificate::{self, ClientCertificate, Subject, encoded};
@@ -106,6 +106,15 @@ pub fn mint(env: &Env, site: &NodeSite, kept: Option<&SecretText>) -> Result<Sec
     let options = serde_saphyr::ser_options! { indent_step: 2, prefer_block_scalars: false };
     let text = serde_saphyr::to_string_with_options(&document, options).expect("texts in structs are YAML");
     Ok(Secret::new(text))
+}
+
+/// Whether a text is a kubeconfig of this cluster as [`mint`] writes it, of whatever
+/// life.
+#[must_use]
+pub fn is_of(cluster: &Name, text: &SecretText) -> bool {
+    let Ok(read) = yaml::read::<Kubeconfig>(text.expose(), "kubeconfig", Quoting::Never) else { return false };
+    matches!((&read.clusters[..], &read.users[..]), ([only], [_]) if only.name == cluster.as_str())
+        && read.current_context == format!("admin@{cluster}")
 }
 
 /// Where the Kubernetes API is asked for: `https://192.168.1.210:6443`.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use castle_core::options::Options;
+use castle_core::words::heard;
 use castle_core::{
-    Context, Env, ErrorKind, Ghost, Member, Meter, NodeOs, NodeReport, NodeRole, NodeSite, NodeState, NodeTarget,
-    Problem, Project, SecretBytes, SecretText,
+    Context, Credential, Env, ErrorKind, Ghost, Member, Meter, NodeOs, NodeReport, NodeRole, NodeSite, NodeState,
+    NodeTarget, Problem, Project, SecretBytes, SecretText,
 };
 use futures::future::{join, join_all, join3};
 use futures::stream::BoxStream;
@@ -175,7 +176,7 @@ impl TalosOs {
         match sent {
             Ok(answer) => {
                 let warnings = answer.into_inner().messages.into_iter().flat_map(|applied| applied.warnings);
-                warnings.for_each(|warning| cx.notice(format!("{}: {warning}", node.spec.node)));
+                warnings.for_each(|warning| cx.notice(format!("{}: {}", node.spec.node, heard(&warning))));
                 Ok(())
             }
             // It may have gone down with the answer: then it comes back as ours.
@@ -248,7 +249,11 @@ async fn waiting(connection: &Connection) -> Result<(Option<uuid::Uuid>, Vec<Res
     let residue = volumes?
         .into_iter()
         .filter(|(_, volume)| BLANK_BEFORE_BIRTH.contains(&volume.partition_label.as_str()) && !volume.name.is_empty())
-        .map(|(device, volume)| Residue { label: volume.partition_label, content: volume.name, device });
+        .map(|(device, volume)| Residue {
+            label: volume.partition_label,
+            content: heard(&volume.name),
+            device: heard(&device),
+        });
     Ok((uuid?, residue.collect()))
 }
 
@@ -277,13 +282,18 @@ async fn testimony(connection: &Connection, site: &NodeSite, node: &NodeTarget) 
     if node.spec.role == NodeRole::ControlPlane {
         testimony.etcd = told(connection.etcd_service().await)?;
         testimony.etcd_members = told(connection.etcd_members().await)?;
-        let own = told(connection.get(&ETCD_MEMBER, "local").await)?;
-        testimony.etcd_id = own.and_then(|own| u64::from_str_radix(&own.member_id, 16).ok());
+        testimony.etcd_id = told(own_member(connection).await)?;
         if let Some(vip) = site.project.network.vip {
             testimony.holds_vip = carries(connection, vip).await?;
         }
     }
     Ok(testimony)
+}
+
+/// The member of etcd that a control plane is, where it knows.
+async fn own_member(connection: &Connection) -> Result<Option<u64>> {
+    let own = connection.get(&ETCD_MEMBER, "local").await?;
+    Ok(own.and_then(|own| u64::from_str_radix(&own.member_id, 16).ok()))
 }
 
 #[async_trait]
@@ -352,6 +362,12 @@ impl NodeOs for TalosOs {
         })
     }
 
+    async fn member_id(&self, _cx: &Context, site: &NodeSite, node: &NodeTarget) -> castle_core::Result<Option<u64>> {
+        // Of another machine at its address the answer would be another member's.
+        let contact = self.session.proved(site, node, PATIENCE).await?;
+        Ok(own_member(&contact.connection).await?)
+    }
+
     async fn remove_member(
         &self,
         cx: &Context,
@@ -385,5 +401,13 @@ impl NodeOs for TalosOs {
 
     fn talosconfig(&self, env: &Env, site: &NodeSite, kept: Option<&SecretText>) -> castle_core::Result<SecretText> {
         crate::talosconfig::mint(env, site, kept)
+    }
+
+    fn is_credential(&self, project: &Project, which: Credential, text: &SecretText) -> bool {
+        match which {
+            Credential::Kubeconfig => crate::kubeconfig::is_of(&project.cluster.name, text),
+            Credential::Talosconfig => crate::talosconfig::is_of(&project.cluster.name, text),
+            _ => false,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! How far a node's boot has come, in castle's words.
 
 use castle_core::Stage;
+use castle_core::words::heard;
 
 use crate::cosi::MachineStatus;
 
@@ -26,8 +27,8 @@ impl Progress {
         let judged = matches!(stage, Stage::Booting | Stage::Running);
         let time_synced = judged && !status.unmet_conditions.iter().any(|unmet| unmet.name == "time");
         let unmet = status.unmet_conditions.into_iter().map(|unmet| match unmet.reason.as_str() {
-            "" => unmet.name,
-            reason => format!("{}: {reason}", unmet.name),
+            "" => heard(&unmet.name),
+            reason => heard(&format!("{}: {reason}", unmet.name)),
         });
         Self { stage, ready: judged && status.ready, unmet: unmet.collect(), time_synced }
     }

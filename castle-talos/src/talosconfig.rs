@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use castle_core::node::NodeSite;
 use castle_core::yaml::{self, Quoting};
-use castle_core::{Env, NodeRole, Result, Secret, SecretText};
+use castle_core::{Env, Name, NodeRole, Result, Secret, SecretText};
 use serde::{Deserialize, Serialize};
 
 use crate::client_certificate::{self, ClientCertificate, Subject, encoded};
@@ -56,4 +56,12 @@ pub fn mint(env: &Env, site: &NodeSite, kept: Option<&SecretText>) -> Result<Sec
     let options = serde_saphyr::ser_options! { indent_step: 4, prefer_block_scalars: false };
     let text = serde_saphyr::to_string_with_options(&document, options).expect("texts in structs are YAML");
     Ok(Secret::new(text))
+}
+
+/// Whether a text is a talosconfig of this cluster as [`mint`] writes it, of whatever
+/// life.
+#[must_use]
+pub fn is_of(cluster: &Name, text: &SecretText) -> bool {
+    let Ok(read) = yaml::read::<Talosconfig>(text.expose(), "talosconfig", Quoting::Never) else { return false };
+    read.context == cluster.as_str() && read.contexts.len() == 1 && read.contexts.contains_key(cluster.as_str())
 }

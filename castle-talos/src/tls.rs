@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use castle_core::words::heard;
 use castle_core::{Clock, ErrorKind};
 use castle_wire::{Judge, Shown, refusal};
 use rustls::client::WebPkiServerVerifier;
@@ -215,7 +216,7 @@ fn common_name(name: &X509Name<'_>) -> Option<String> {
 
 /// A name as one reads it; Talos' authorities have no common name.
 fn readable(name: &X509Name<'_>) -> String {
-    let shown = name.to_string();
+    let shown = heard(&name.to_string());
     if shown.is_empty() { "nobody".to_owned() } else { shown }
 }
 

@@ -151,7 +151,7 @@ fn damage_is_named_and_no_value_is_shown() {
     }
     for (changed, wanted) in [
         (text(&good).replace("trustdinfo:", "trustedinfo:"), "secrets bundle: unknown key"),
-        (text(&good).replace("cluster:", "cluster: {}\ncluster:"), "secrets bundle: a key appears twice"),
+        (text(&good).replace("cluster:", "cluster: {}\ncluster:"), "secrets bundle: a key appears twice (line 1)"),
     ] {
         assert_eq!(told(&changed), [wanted]);
     }

@@ -156,3 +156,25 @@ fn a_bundle_that_cannot_be_used_is_named_without_its_values() {
     let error = kubeconfig::mint(&env(7, NEW_YEAR), &blue(&rsa), None).expect_err("no such key");
     assert!(error.chain().contains("castle cannot sign with"), "{}", error.chain());
 }
+
+/// Only what castle wrote for this cluster may be overwritten, whatever its life.
+#[test]
+fn a_credential_is_known_as_its_cluster_s_by_any_life_and_nothing_else_is() {
+    let (one, another) = (bundle(3), bundle(4));
+    let (site, former, other) = (blue(&one), blue(&another), fortress(&one));
+    let (name, others) = (&site.project.cluster.name, &other.project.cluster.name);
+    let text = |text: &str| castle_core::Secret::new(text.to_owned());
+    type IsOf = fn(&castle_core::Name, &SecretText) -> bool;
+    let both: [(Mint, IsOf); 2] = [(kubeconfig::mint, kubeconfig::is_of), (talosconfig::mint, talosconfig::is_of)];
+    for (mint, is_of) in both {
+        let own = mint(&env(3, NEW_YEAR), &site, None).expect("minted");
+        assert!(is_of(name, &own) && !is_of(others, &own));
+        assert!(is_of(name, &mint(&env(3, NEW_YEAR), &former, None).expect("minted")));
+        for foreign in ["", "precious", "a: b", "{}", "[1]", "apiVersion: v1\nkind: Config\n"] {
+            assert!(!is_of(name, &text(foreign)), "{foreign}");
+        }
+    }
+    let kube = kubeconfig::mint(&env(3, NEW_YEAR), &site, None).expect("minted");
+    let talos = talosconfig::mint(&env(3, NEW_YEAR), &site, None).expect("minted");
+    assert!(!kubeconfig::is_of(name, &talos) && !talosconfig::is_of(name, &kube), "each is its own kind");
+}

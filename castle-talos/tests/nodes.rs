@@ -134,6 +134,59 @@ fn a_look_tells_every_state() {
 }
 
 #[test]
+fn what_a_stranger_says_is_short_and_steers_no_terminal() {
+    virtually(async {
+        let stand = Stand::new().await;
+        stand.wait_for_configuration();
+        let check = async |ends_early: bool| match stand.look(&stand.os(TRUSTING)).await {
+            NodeState::Silent(why) => {
+                assert!(why.chars().count() < 700 && (why.contains('…') || !ends_early), "{} letters", why.len());
+                assert!(!why.contains(char::is_control) && why.contains('\u{FFFD}'), "{why}");
+            }
+            NodeState::Maintenance { residue, .. } => {
+                let [residue] = &residue[..] else { panic!("{residue:?}") };
+                assert!(residue.len() < 4_000 && residue.contains('…') && !residue.contains(char::is_control));
+            }
+            other => panic!("{other:?}"),
+        };
+        // A header of gRPC has room for some kilobytes.
+        let words: &'static str = String::leak(format!("go \u{1b}[2J{}", "away ".repeat(500)));
+        stand.fake.script().refusals.insert("Get", (Code::Unavailable, words));
+        check(true).await;
+        stand.fake.script().refusals.clear();
+        let long = format!("\\e[2J{}", "f".repeat(200_000));
+        stand.fake.script().set(SYSTEM, "systeminformation", &format!("uuid: \"{long}\"\n"));
+        check(true).await;
+        stand.fake.script().set(SYSTEM, "systeminformation", &format!("uuid: {OURS}\n"));
+        let volume = format!("name: \"{long}\"\npartition_label: STATE\n");
+        stand.fake.script().set(VOLUME, "vda5", &volume);
+        check(true).await;
+    });
+}
+
+#[test]
+fn a_list_without_an_end_is_not_read_to_it() {
+    virtually(async {
+        let stand = Stand::new().await;
+        stand.wait_for_configuration();
+        let says = async |what: &str| match stand.look(&stand.os(TRUSTING)).await {
+            NodeState::Silent(why) => assert!(why.contains(what), "{why}"),
+            other => panic!("{other:?}"),
+        };
+        for number in 0..10_001 {
+            stand.fake.script().set(VOLUME, &format!("vda{number}"), "name: \"\"\n");
+        }
+        says("more than 10000 resources of kind DiscoveredVolumes.block.talos.dev, or 16 MiB of them").await;
+        stand.fake.script().resources.retain(|(kind, _), _| kind != VOLUME);
+        for number in 0..17 {
+            let name = format!("name: \"{}\"\n", "x".repeat(1 << 20));
+            stand.fake.script().set(VOLUME, &format!("vda{number}"), &name);
+        }
+        says("or 16 MiB of them").await;
+    });
+}
+
+#[test]
 fn a_look_over_a_standing_connection_is_two_calls_and_a_dead_one_is_replaced() {
     virtually(async {
         let stand = Stand::new().await;

@@ -1,5 +1,7 @@
 //! HTML that cannot be written unescaped.
 
+use crate::words::harmless;
+
 /// HTML under construction. Only literals of this program are markup; everything
 /// that a run, a backend or a person has said is text, and is escaped.
 #[derive(Debug, Default)]
@@ -24,9 +26,7 @@ impl Markup {
                 '"' => self.0.push_str("&quot;"),
                 '\'' => self.0.push_str("&#39;"),
                 '\n' | '\t' => self.0.push(c),
-                '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => self.0.push('\u{FFFD}'),
-                c if c.is_control() => self.0.push('\u{FFFD}'),
-                c => self.0.push(c),
+                c => self.0.push(harmless(c)),
             }
         }
         self

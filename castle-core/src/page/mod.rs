@@ -43,10 +43,8 @@ pub struct Setting<'a> {
 ///
 /// ```
 /// use castle_core::page::{self, Setting};
-/// # use castle_core::{Goal, Outcome, Report, Timeline};
-/// # let report = Report { goal: Goal::Create, outcome: Outcome::Ok, error: None, problems: Vec::new(),
-/// #     took: std::time::Duration::from_secs(148), requests: Default::default(), milestones: Default::default(),
-/// #     timeline: Timeline::default(), left: Vec::new(), rounds: 1 };
+/// # use castle_core::{Goal, Outcome, Report};
+/// # let report = Report::of(Goal::Create, Outcome::Ok);
 /// let html = page::document(&report, &Setting { cluster: Some("blue"), ..Setting::default() });
 /// assert!(html.starts_with("<!doctype html>") && html.contains("create of blue"));
 /// ```

@@ -8,6 +8,12 @@ pub(super) fn status(project: &Project, observation: &Observation) -> Markup {
     let mut page = Markup::default();
     page.raw("<section class=\"summary\">\n<h1>").text(format!("cluster {}", project.cluster.name));
     page.raw("</h1>\n<p class=\"outcome\">").text(life(observation)).raw("</p>\n");
+    if let Part::Unknown(why) = &observation.has_key {
+        unknown(&mut page, "the project key", why);
+    }
+    if let Some(Part::Unknown(why)) = &observation.bundle {
+        unknown(&mut page, "the secrets of the life", why);
+    }
     match &observation.api {
         None => {}
         Some(Part::Unknown(why)) => unknown(&mut page, "the Kubernetes API", why),
@@ -45,12 +51,7 @@ fn life(observation: &Observation) -> String {
         Part::Known(lives) => match lives.newest() {
             None => "no life yet".to_owned(),
             Some((number, life)) => {
-                let state = match (life.ended, life.complete) {
-                    (true, _) => "ended",
-                    (_, true) => "whole",
-                    _ => "being born",
-                };
-                format!("life {number}: {state}")
+                format!("life {number}: {}", life.state())
             }
         },
     }

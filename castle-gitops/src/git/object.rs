@@ -10,6 +10,27 @@ const ENTRIES_MAX: usize = 100_000;
 /// How deep folders may lie in each other.
 const DEPTH_MAX: usize = 64;
 
+/// Why what was sent is not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// It is not what git sends: what is wrong with it.
+    Broken(String),
+    /// It is more than castle reads: which bound it passes.
+    TooLarge(String),
+}
+
+impl From<String> for Flaw {
+    fn from(why: String) -> Self {
+        Self::Broken(why)
+    }
+}
+
+impl From<&str> for Flaw {
+    fn from(why: &str) -> Self {
+        Self::Broken(why.to_owned())
+    }
+}
+
 /// The name of an object: the SHA-1 of its kind, length and bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ObjectId(pub(super) [u8; 20]);
@@ -70,17 +91,17 @@ impl Kind {
 /// Objects by their proved names.
 pub(super) type Objects = BTreeMap<ObjectId, (Kind, Vec<u8>)>;
 
-fn get(objects: &Objects, id: ObjectId, kind: Kind) -> Result<&[u8], String> {
+fn get(objects: &Objects, id: ObjectId, kind: Kind) -> Result<&[u8], Flaw> {
     match objects.get(&id) {
         Some((found, bytes)) if *found == kind => Ok(bytes),
-        Some((found, _)) => Err(format!("{id} is a {} where a {} belongs", found.name(), kind.name())),
-        None => Err(format!("the {} {id} is missing", kind.name())),
+        Some((found, _)) => Err(format!("{id} is a {} where a {} belongs", found.name(), kind.name()).into()),
+        None => Err(format!("the {} {id} is missing", kind.name()).into()),
     }
 }
 
 /// The regular files of a commit: path to blob. Links and submodules are left
 /// out: neither is content of this repository.
-pub(super) fn files_of(objects: &Objects, commit: ObjectId) -> Result<BTreeMap<String, ObjectId>, String> {
+pub(super) fn files_of(objects: &Objects, commit: ObjectId) -> Result<BTreeMap<String, ObjectId>, Flaw> {
     let text = get(objects, commit, Kind::Commit)?;
     let first = text.split(|byte| *byte == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
     let tree = first.and_then(|line| line.strip_prefix("tree ")).and_then(ObjectId::parse);
@@ -90,7 +111,7 @@ pub(super) fn files_of(objects: &Objects, commit: ObjectId) -> Result<BTreeMap<S
     let mut waiting = vec![(String::new(), tree, 0)];
     while let Some((folder, tree, depth)) = waiting.pop() {
         if depth > DEPTH_MAX {
-            return Err(format!("folders lie deeper than {DEPTH_MAX}"));
+            return Err(Flaw::TooLarge(format!("has folders that lie deeper than {DEPTH_MAX}")));
         }
         let mut rest = get(objects, tree, Kind::Tree)?;
         while !rest.is_empty() {
@@ -98,14 +119,14 @@ pub(super) fn files_of(objects: &Objects, commit: ObjectId) -> Result<BTreeMap<S
             rest = after;
             seen += 1;
             if seen > ENTRIES_MAX {
-                return Err(format!("the commit has more than {ENTRIES_MAX} files"));
+                return Err(Flaw::TooLarge(format!("has more than {ENTRIES_MAX} files and folders")));
             }
             let path = format!("{folder}{name}");
             match mode {
                 "40000" => waiting.push((format!("{path}/"), id, depth + 1)),
                 "100644" | "100755" | "100664" => drop(files.insert(path, id)),
                 "120000" | "160000" => {}
-                _ => return Err(format!("the tree {tree} has an entry of mode {mode}")),
+                _ => return Err(format!("the tree {tree} has an entry of mode {mode}").into()),
             }
         }
     }
@@ -145,7 +166,7 @@ mod tests {
         let found = files_of(&objects, commit).map(|files| files.into_keys().collect::<Vec<_>>());
         match (found, expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected),
-            (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+            (Err(Flaw::Broken(found)), Err(expected)) => assert!(found.contains(expected), "{found}"),
             (found, expected) => panic!("{found:?} instead of {expected:?}"),
         }
     }

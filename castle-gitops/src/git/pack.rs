@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use flate2::{Decompress, FlushDecompress, Status};
 use sha1::{Digest, Sha1};
 
-use super::object::{Kind, ObjectId, Objects};
+use super::object::{Flaw, Kind, ObjectId, Objects};
 
 /// How many bytes one object may have.
 const OBJECT_MAX: u64 = 16 << 20;
-/// How many bytes all objects of a pack may have together.
-const ALL_MAX: u64 = 256 << 20;
+/// How many bytes all objects of a pack may have together, the changes and what
+/// they make counted both: as much memory does it take to read one, beside the pack.
+const ALL_MAX: u64 = 128 << 20;
 /// How many objects a pack may have.
 const COUNT_MAX: u32 = 200_000;
 
@@ -33,7 +34,7 @@ enum Entry {
 /// # Errors
 ///
 /// Why the pack is not taken.
-pub(super) fn read(pack: &[u8]) -> Result<Objects, String> {
+pub(super) fn read(pack: &[u8]) -> Result<Objects, Flaw> {
     let end = pack.len().checked_sub(20).filter(|end| *end >= 12).ok_or("the pack ends early")?;
     let (body, sum) = pack.split_at(end);
     if Sha1::digest(body)[..] != *sum {
@@ -44,7 +45,7 @@ pub(super) fn read(pack: &[u8]) -> Result<Objects, String> {
     }
     let count = word(&body[8..]);
     if count > COUNT_MAX {
-        return Err(format!("the pack has {count} objects, {COUNT_MAX} are read"));
+        return Err(Flaw::TooLarge(format!("has {count} objects in one commit, {COUNT_MAX} are read")));
     }
     let mut entries = BTreeMap::new();
     let (mut place, mut all) = (12, 0);
@@ -52,7 +53,7 @@ pub(super) fn read(pack: &[u8]) -> Result<Objects, String> {
         let (entry, size, next) = entry(body, place)?;
         all += size;
         if all > ALL_MAX {
-            return Err(format!("the pack's objects have more than {ALL_MAX} bytes"));
+            return Err(Flaw::TooLarge(all_too_large()));
         }
         entries.insert(place, entry);
         place = next;
@@ -68,10 +69,10 @@ fn word(bytes: &[u8]) -> u32 {
 }
 
 /// The entry at `place`, how many bytes it has, and where the next one is.
-fn entry(body: &[u8], place: usize) -> Result<(Entry, u64, usize), String> {
+fn entry(body: &[u8], place: usize) -> Result<(Entry, u64, usize), Flaw> {
     let early = || "an object of the pack ends early".to_owned();
     let mut at = place;
-    let mut next = || -> Result<u8, String> {
+    let mut next = || -> Result<u8, Flaw> {
         let byte = *body.get(at).ok_or_else(early)?;
         at += 1;
         Ok(byte)
@@ -111,15 +112,14 @@ fn entry(body: &[u8], place: usize) -> Result<(Entry, u64, usize), String> {
         4 => Entry::Whole(Kind::Tag, bytes),
         6 => Entry::After(place.checked_sub(distance).ok_or("a change's base lies before the pack")?, bytes),
         7 => Entry::Onto(ObjectId(base), bytes),
-        _ => return Err(format!("the pack has an object of type {kind}")),
+        _ => return Err(format!("the pack has an object of type {kind}").into()),
     };
     Ok((entry, size, at + used))
 }
 
 /// Inflates one object, and says how many bytes of the pack it took.
-fn inflate(packed: &[u8], size: u64) -> Result<(Vec<u8>, usize), String> {
-    let length = usize::try_from(size).ok().filter(|_| size <= OBJECT_MAX);
-    let length = length.ok_or_else(|| format!("an object has {size} bytes, {OBJECT_MAX} are read"))?;
+fn inflate(packed: &[u8], size: u64) -> Result<(Vec<u8>, usize), Flaw> {
+    let length = readable(size)?;
     let mut bytes = Vec::with_capacity(length + 16); // with room to see that it is longer than it says
     let mut inflater = Decompress::new(true);
     let status = inflater
@@ -133,14 +133,14 @@ fn inflate(packed: &[u8], size: u64) -> Result<(Vec<u8>, usize), String> {
 }
 
 /// Applies the changes, bases first.
-fn resolve(mut entries: BTreeMap<usize, Entry>, mut all: u64) -> Result<Objects, String> {
+fn resolve(mut entries: BTreeMap<usize, Entry>, mut all: u64) -> Result<Objects, Flaw> {
     let mut objects = Objects::new();
     let mut at = BTreeMap::new();
     let mut passes = 0;
     while !entries.is_empty() {
         passes += 1;
         if passes > PASSES_MAX {
-            return Err(format!("the pack's changes need more than {PASSES_MAX} passes"));
+            return Err(format!("the pack's changes need more than {PASSES_MAX} passes").into());
         }
         let before = entries.len();
         let mut waiting = BTreeMap::new();
@@ -154,10 +154,10 @@ fn resolve(mut entries: BTreeMap<usize, Entry>, mut all: u64) -> Result<Objects,
                 (Entry::Whole(kind, bytes), _) => (kind, bytes),
                 (Entry::After(_, change) | Entry::Onto(_, change), Some(Some(base))) => {
                     let (kind, base) = &objects[&base];
-                    let bytes = changed(base, &change).ok_or("a change in the pack cannot be applied")?;
+                    let bytes = changed(base, &change)?.ok_or("a change in the pack cannot be applied")?;
                     all += bytes.len() as u64;
                     if all > ALL_MAX {
-                        return Err(format!("the pack's objects have more than {ALL_MAX} bytes"));
+                        return Err(Flaw::TooLarge(all_too_large()));
                     }
                     (*kind, bytes)
                 }
@@ -178,12 +178,32 @@ fn resolve(mut entries: BTreeMap<usize, Entry>, mut all: u64) -> Result<Objects,
     Ok(objects)
 }
 
-/// Applies a change: its base's length, its own, then copies and inserts.
-fn changed(base: &[u8], mut change: &[u8]) -> Option<Vec<u8>> {
-    if length(&mut change)? != base.len() as u64 {
-        return None;
+/// An object's size, if it is one that is read.
+fn readable(size: u64) -> Result<usize, Flaw> {
+    let size_max = OBJECT_MAX >> 20;
+    let too_large = || Flaw::TooLarge(format!("has a file of {size} bytes, up to {size_max} MiB are read"));
+    usize::try_from(size).ok().filter(|_| size <= OBJECT_MAX).ok_or_else(too_large)
+}
+
+fn all_too_large() -> String {
+    format!("has more than {} MiB of files in one commit", ALL_MAX >> 20)
+}
+
+/// Applies a change: its base's length, its own, then copies and inserts. `None` if
+/// it does not fit.
+///
+/// # Errors
+///
+/// If it makes more than is read.
+fn changed(base: &[u8], mut change: &[u8]) -> Result<Option<Vec<u8>>, Flaw> {
+    if length(&mut change) != Some(base.len() as u64) {
+        return Ok(None);
     }
-    let wanted = usize::try_from(length(&mut change).filter(|wanted| *wanted <= OBJECT_MAX)?).ok()?;
+    let Some(wanted) = length(&mut change) else { return Ok(None) };
+    Ok(rebuilt(base, change, readable(wanted)?))
+}
+
+fn rebuilt(base: &[u8], mut change: &[u8], wanted: usize) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(wanted);
     while let Some((&order, rest)) = change.split_first() {
         change = rest;

@@ -24,6 +24,12 @@ pub enum Error {
         /// The missing key.
         key: &'static str,
     },
+    /// Flux shall read the repository by credentials whose server is known by its pin.
+    #[error("the seed has `{part}`, and the option document knows the git server by `fingerprints` alone")]
+    OnlyPinned {
+        /// The part of the seed.
+        part: &'static str,
+    },
     /// A manifest cannot be applied.
     #[error(transparent)]
     Manifest(#[from] BadManifest),
@@ -130,6 +136,11 @@ impl From<Error> for castle_core::Error {
                 Self::new(ErrorKind::InvalidSpec, "credentials of the seed are missing")
                     .hint(format!("give `{key}` in the option document, or take the part out of `gitops.seed`"))
             }
+            Error::OnlyPinned { .. } => out(
+                ErrorKind::InvalidSpec,
+                "Flux cannot be told whom to trust",
+                "give `git.ca_file` in the place of `git.fingerprints`: Flux takes no pin",
+            ),
             Error::Manifest(_) => out(
                 ErrorKind::InvalidSpec,
                 "a manifest of the seed cannot be planted",

@@ -103,6 +103,9 @@ pub(crate) struct Follower {
     pause: Duration,
     /// Whether nothing was heard since the last list.
     is_fresh: bool,
+    /// Whether a kind is served that was not, and nobody was woken for it yet. Kept
+    /// here, for a call may be dropped while the next watch is opened.
+    is_new: bool,
 }
 
 /// A wake at the beginning, one after each change of nodes or system pods, and,
@@ -121,7 +124,7 @@ pub(super) fn wakes(api: KubeApi) -> BoxStream<'static, ()> {
 
 impl Follower {
     pub(crate) fn new(api: KubeApi, of: Vec<Followed>, listener: Listener) -> Self {
-        Self { api, of, listener, watches: None, pause: PAUSE_FIRST, is_fresh: true }
+        Self { api, of, listener, watches: None, pause: PAUSE_FIRST, is_fresh: true, is_new: false }
     }
 
     /// Waits until something has changed, or, while the API does not answer, for a
@@ -173,11 +176,10 @@ impl Follower {
     /// Waits for the next event of any watch. `true`: something has changed.
     async fn hear(&mut self) -> Result<bool> {
         let Some(watches) = &mut self.watches else { return Ok(false) };
-        let mut is_new = false;
         for watch in watches.iter_mut() {
-            is_new |= watch.open(&self.api).await?;
+            self.is_new |= watch.open(&self.api).await?;
         }
-        if is_new {
+        if std::mem::take(&mut self.is_new) {
             (self.listener)(None);
             return Ok(true);
         }
@@ -321,4 +323,88 @@ async fn open(api: &KubeApi, of: &Followed, version: &str) -> Result<Events> {
             Err(error) => (Heard::Failed(wire::meaning(&server, &request, error)), None),
         })
         .boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use castle_core::{Clock, Pace};
+    use castle_lab::runtime;
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+    use hyper::body::Frame;
+
+    use super::*;
+    use crate::dial::Tasks;
+    use crate::kubernetes::dial::Server;
+
+    /// An API whose collections are listed as `script` says, by plural and number of
+    /// the question from 1: the names in it, 404, or no answer. Watches tell nothing.
+    fn api(script: impl Fn(&str, usize) -> Option<Result<Vec<String>, u16>> + Send + Sync + 'static) -> KubeApi {
+        let asked = Arc::new(Mutex::new(Vec::<String>::new()));
+        let script = Arc::new(script);
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let plural = request.uri().path().rsplit('/').next().unwrap_or("").to_owned();
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let (asked, script) = (Arc::clone(&asked), Arc::clone(&script));
+            async move {
+                if is_watch {
+                    let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>());
+                    return Ok::<_, std::convert::Infallible>(http::Response::new(body.boxed_unsync()));
+                }
+                let number = {
+                    let mut asked = asked.lock().expect("nobody panics with it");
+                    asked.push(plural.clone());
+                    asked.iter().filter(|asked| **asked == plural).count()
+                };
+                let (status, body) = match script(&plural, number) {
+                    None => std::future::pending().await,
+                    Some(Err(status)) => (status, serde_json::json!({"kind": "Status", "code": status})),
+                    Some(Ok(names)) => {
+                        let items: Vec<_> =
+                            names.iter().map(|name| serde_json::json!({"metadata": {"name": name}})).collect();
+                        let list = serde_json::json!({
+                            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+                            "metadata": {"resourceVersion": "7"}, "items": items,
+                        });
+                        (200, list)
+                    }
+                };
+                let mut answer = http::Response::new(Full::new(Bytes::from(body.to_string())).boxed_unsync());
+                *answer.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+                Ok(answer)
+            }
+        });
+        KubeApi {
+            client: kube::Client::new(service, "default"),
+            server: Arc::new(Server::of("https://192.168.1.210:6443").expect("a server")),
+            clock: Clock::new(Pace::Virtual),
+            _tasks: Tasks::default(),
+        }
+    }
+
+    #[test]
+    fn a_dropped_call_loses_no_wake() {
+        runtime::run_virtual(|| async {
+            let (one, other) = (Kind::GIT_REPOSITORY, Kind::HELM_RELEASE);
+            let (plural, names) = (one.plural.to_string(), vec![one.definition(), other.definition()]);
+            let api = api(move |asked, number| match (asked, number) {
+                ("customresourcedefinitions", _) => Some(Ok(names.clone())),
+                // Served from the second question on.
+                (asked, 2..) if asked == plural => Some(Ok(Vec::new())),
+                // No answer to the second question, which comes in the same breath.
+                (asked, 2) if asked != plural => None,
+                _ => Some(Err(404)),
+            });
+            let clock = api.clock.clone();
+            let kinds = vec![Followed::of(Kind::DEFINITION), Followed::defined(one), Followed::defined(other)];
+            let mut follower = Follower::new(api, kinds, Arc::new(|_| {}));
+            let mut is_woken = async || clock.within(Duration::from_secs(2), follower.next_wake()).await.is_some();
+            assert!(is_woken().await, "by the list");
+            assert!(!is_woken().await, "it hangs at the other kind");
+            assert!(is_woken().await, "one kind is served now");
+            assert!(!is_woken().await, "and that was told once");
+        });
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use castle_core::words::heard;
 use castle_core::{Clock, Meter};
 use castle_wire::among_causes;
 use futures::future::BoxFuture;
@@ -121,15 +122,15 @@ pub(super) fn meaning(server: &Server, request: &str, error: kube::Error) -> Err
         kube::Error::Api(status) => {
             let details = status.details.as_ref();
             let causes = details.into_iter().flat_map(|details| &details.causes).map(|cause| super::error::Cause {
-                reason: cause.reason.clone(),
-                field: cause.field.clone(),
-                said: cause.message.clone(),
+                reason: heard(&cause.reason),
+                field: heard(&cause.field),
+                said: heard(&cause.message),
             });
             Error::Refused {
                 request: request.to_owned(),
                 status: status.code,
-                reason: status.reason.clone(),
-                said: status.message.clone(),
+                reason: heard(&status.reason),
+                said: heard(&status.message),
                 causes: causes.collect(),
             }
         }

@@ -113,9 +113,8 @@ impl Writing {
         match lock.try_lock() {
             Ok(()) => sweep(folder)?,
             Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                return Ok(Self { _lock: lock });
-            }
+            // Nobody sweeps there, so nobody has to be kept from it.
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => return Ok(Self { _lock: lock }),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
         }
         // Waits for a sweep at most: writers do not keep each other out.
@@ -123,6 +122,18 @@ impl Writing {
         Ok(Self { _lock: lock })
     }
 }
+
+/// Whether the file system cannot lock at all. A network file system whose server
+/// runs no lock service says that it has no locks left.
+fn has_no_locks(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported || (cfg!(unix) && error.raw_os_error() == Some(NO_LOCKS))
+}
+
+/// `ENOLCK`, which the standard library gives no kind.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_LOCKS: i32 = 37;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const NO_LOCKS: i32 = 77;
 
 fn open_lock(path: &Path) -> Result<File> {
     match private_file().open(path) {
@@ -313,4 +324,20 @@ pub(super) fn check_private(path: &Path, found: &Metadata) -> Result<()> {
 #[cfg(not(unix))]
 pub(super) fn check_private(_: &Path, _: &Metadata) -> Result<()> {
     Ok(()) // such systems have no modes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_told_from_one_that_fails() {
+        assert!(has_no_locks(&io::ErrorKind::Unsupported.into()));
+        assert!(!has_no_locks(&io::ErrorKind::PermissionDenied.into()));
+        if cfg!(target_os = "linux") {
+            // ENOLCK, EOPNOTSUPP; EIO
+            assert!([37, 95].iter().all(|code| has_no_locks(&io::Error::from_raw_os_error(*code))));
+            assert!(!has_no_locks(&io::Error::from_raw_os_error(5)));
+        }
+    }
 }

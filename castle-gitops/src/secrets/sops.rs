@@ -39,7 +39,8 @@ const LENGTH_MAX: u64 = 1 << 20;
 /// | `blue/kubeconfig.sops` (SOPS' form for binary files), `.bin` | the whole | `blue/kubeconfig` |
 ///
 /// Other files, hidden ones, values in lists and values whose place is no secret's
-/// path are not looked at.
+/// path are not looked at, and neither are links to folders: they may lead in a
+/// circle. Links to files are followed.
 ///
 /// # Guarantees
 ///
@@ -111,8 +112,7 @@ impl SopsSecrets {
             }
             let leaves = open::open(tree, &self.identities()?).map_err(|why| document.refused(why))?;
             let Some(leaf) = leaves.into_iter().find(|leaf| document.key(&leaf.path).as_ref() == Some(key)) else {
-                let why = format!("does not vouch for `{key}`, which is not encrypted there");
-                return Err(Error::Unsupported { path: document.path, why });
+                return Err(Error::NotVouched { path: document.path, key: key.clone() });
             };
             if let Some((one, _)) = found {
                 return Err(Error::Twice { key: key.clone(), one, other: document.path });
@@ -143,17 +143,21 @@ fn collect(folder: &Path, prefix: &str, depth: usize, documents: &mut Vec<Docume
         move |source| Error::Io { act, path, source }
     };
     if depth > DEPTH_MAX {
-        let why = format!("lies deeper than {DEPTH_MAX} folders");
-        return Err(Error::Unsupported { path: folder.to_owned(), why });
+        return Err(Error::TooDeep { path: folder.to_owned(), folders: DEPTH_MAX });
     }
     for entry in fs::read_dir(folder).map_err(io("list", folder))? {
-        let path = entry.map_err(io("list", folder))?.path();
+        let entry = entry.map_err(io("list", folder))?;
+        let path = entry.path();
         // Names that no key can have are not castle's business.
         let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.')) else {
             continue;
         };
         let below = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        let is_link = entry.file_type().map_err(io("look at", &path))?.is_symlink();
         if path.is_dir() {
+            if is_link {
+                continue;
+            }
             collect(&path, &below(name), depth + 1, documents)?;
             continue;
         }
@@ -216,8 +220,7 @@ fn read(path: &Path) -> Result<Zeroizing<String>> {
     let io = |source| Error::Io { act: "read", path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(io)?.len();
     if length > LENGTH_MAX {
-        let why = format!("has {length} bytes, {LENGTH_MAX} are read");
-        return Err(Error::Unsupported { path: path.to_owned(), why });
+        return Err(Error::TooLong { path: path.to_owned(), length, bytes: LENGTH_MAX });
     }
     fs::read_to_string(path).map(Zeroizing::new).map_err(io)
 }

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use castle_core::handover::Repository;
 use castle_core::options::GitAccess;
 use castle_core::{ErrorKind, Secret};
 use castle_gitops::git::{Error, Reader};
-use castle_lab::{Fault, FaultEffect, World, runtime, server};
+use castle_lab::{Act, Call, Fault, FaultEffect, Reply, Service, World, runtime, server};
 
 use crate::house::House;
 
@@ -159,6 +160,52 @@ fn a_commit_that_the_server_does_not_have_is_refused() {
         assert!(matches!(error, Error::Refused { .. }), "{error:?}");
         assert_eq!(castle_core::Error::from(error).kind(), ErrorKind::Conflict);
         assert!(matches!(reader.files("main", &[""]).await.unwrap_err(), Error::Malformed { .. }));
+    });
+}
+
+/// Git as the lab serves it, by a server that cannot leave files out.
+struct Unfiltered(Arc<dyn Service>);
+
+impl Service for Unfiltered {
+    fn backend(&self) -> &'static str {
+        self.0.backend()
+    }
+
+    fn classify(&self, world: &World, call: &Call) -> Act {
+        self.0.classify(world, call)
+    }
+
+    fn serve(&self, world: &mut World, call: &Call) -> Reply {
+        let mut reply = self.0.serve(world, call);
+        if call.path.ends_with("/info/refs") {
+            let text = String::from_utf8(reply.body.to_vec()).unwrap();
+            assert!(text.contains(" filter\n"), "{text}");
+            // As long as before, for the line begins with its length.
+            reply.body = text.replace(" filter\n", " fitler\n").into();
+        }
+        reply
+    }
+}
+
+#[test]
+fn a_repository_with_a_large_file_is_too_large_where_the_server_sends_all() {
+    runtime::run_virtual(|| async {
+        let mut world = World::empty(7);
+        world.git.accounts.add("git", "the-token".into());
+        let mut tree = files(&[("README.md", "read me")]);
+        world.commit_files(PATH, "small", tree.clone(), "Begin");
+        tree.insert("talos.iso".into(), vec![0; 20 << 20]);
+        world.commit_files(PATH, "main", tree, "A picture");
+        let house = House::with(NAME, world, Arc::new(Unfiltered(server::git()))).await;
+        let reader = reader(&house);
+        let head = reader.head("small").await.unwrap();
+        assert_eq!(reader.files(&head, &["README.md"]).await.unwrap()["README.md"], b"read me");
+        let head = reader.head("main").await.unwrap();
+        let error = reader.files(&head, &["README.md"]).await.unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error:?}");
+        let error = castle_core::Error::from(error);
+        assert!(error.chain().contains("has a file of 20971520 bytes, up to 16 MiB are read"), "{}", error.chain());
+        assert!(error.advice().unwrap().contains("pictures and archives"), "{:?}", error.advice());
     });
 }
 

@@ -69,6 +69,68 @@ fn a_token_is_renewed_before_it_ends() {
 }
 
 #[test]
+fn a_token_without_an_end_is_used_without_an_end() {
+    runtime::run_virtual(|| async {
+        let house = house().await;
+        house.lab.with_world(|world| {
+            let identity = world.infisical.identities.by_client_id.get_mut("client-id").unwrap();
+            identity.token_life = Duration::ZERO;
+        });
+        let store = store(&house);
+        for _ in 0..3 {
+            store.list("").await.unwrap();
+            house.lab.advance(Duration::from_secs(40 * 86_400)).await.unwrap();
+        }
+        let logins = house.asked().iter().filter(|line| line.starts_with("POST login")).count();
+        assert_eq!(logins, 1, "{:?}", house.asked());
+    });
+}
+
+#[test]
+fn a_short_token_is_used_for_most_of_its_life() {
+    runtime::run_virtual(|| async {
+        let house = house().await;
+        house.lab.with_world(|world| {
+            let identity = world.infisical.identities.by_client_id.get_mut("client-id").unwrap();
+            identity.token_life = Duration::from_secs(20);
+        });
+        let store = store(&house);
+        for _ in 0..3 {
+            store.list("").await.unwrap();
+            house.lab.advance(Duration::from_secs(5)).await.unwrap();
+        }
+        let logins = house.asked().iter().filter(|line| line.starts_with("POST login")).count();
+        assert_eq!(logins, 1, "{:?}", house.asked());
+    });
+}
+
+#[test]
+fn a_life_that_no_clock_reaches_is_no_panic() {
+    runtime::run_virtual(|| async {
+        let house = house().await;
+        let store = store(&house);
+        house.lab.advance(Duration::from_secs(60)).await.unwrap();
+        let login = format!(r#"{{"accessToken":"t","expiresIn":{}}}"#, u64::MAX);
+        strike(&house, "POST login", answer(200, &login));
+        // The lab does not know the token, so castle asks for another one in the end.
+        store.list("").await.unwrap_err();
+    });
+}
+
+#[test]
+fn what_a_server_says_is_short_and_steers_no_terminal() {
+    runtime::run_virtual(|| async {
+        let house = house().await;
+        let store = store(&house);
+        let said = format!(r#"{{"statusCode":400,"message":"\u001b[2J{}"}}"#, "x".repeat(200_000));
+        strike(&house, "GET secret", answer(400, &said));
+        let told = store.get(&key("a")).await.unwrap_err().chain();
+        assert!(told.len() < 800 && told.contains('…'), "{} letters", told.len());
+        assert!(!told.contains(char::is_control) && told.contains("\u{FFFD}[2Jxx"), "{told}");
+    });
+}
+
+#[test]
 fn a_refused_login_is_not_repeated() {
     runtime::run_virtual(|| async {
         let house = house().await;

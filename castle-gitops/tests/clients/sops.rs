@@ -245,3 +245,30 @@ async fn each_thing_that_is_missing_has_its_name() {
 fn keys_or_file<'a>(why: &str, keys: &'a Path) -> &'a str {
     if why.contains("age1") { "t.yaml" } else { keys.file_name().unwrap().to_str().unwrap() }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn links_to_folders_are_not_followed_and_links_to_files_are() {
+    let safe = Safe::new();
+    safe.write("blue/talos.yaml", &rich(&safe));
+    std::os::unix::fs::symlink(".", safe.root().join("x")).unwrap();
+    std::os::unix::fs::symlink("talos.yaml", safe.root().join("blue/linked.yaml")).unwrap();
+    safe.holds("blue/talos/deep/yes", "true").await;
+    safe.holds("blue/linked/deep/yes", "true").await;
+    assert_eq!(safe.get("x/blue/talos/deep/yes").await, Ok(None));
+}
+
+#[tokio::test]
+async fn each_thing_that_is_not_read_has_a_way_out_of_its_own() {
+    let hint = async |name: &str, text: &str, key: &str| {
+        let safe = Safe::new();
+        safe.write(name, text);
+        let error = safe.store().get(&key.parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", error.chain());
+        error.advice().unwrap().to_owned()
+    };
+    let deep = hint(&format!("{}a.yaml", "d/".repeat(17)), "", "a").await;
+    assert!(deep.contains("move the file up"), "{deep}");
+    let long = hint("a.yaml", &"#\n".repeat(600_000), "a/b").await;
+    assert!(long.contains("another folder"), "{long}");
+}

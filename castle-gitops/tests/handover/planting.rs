@@ -169,3 +169,44 @@ fn a_seed_of_another_commit_is_planted_over_the_former_as_long_as_flux_does_not_
         assert_eq!(house.writes().len(), writes + 1);
     });
 }
+
+#[test]
+fn a_rule_that_a_newer_manifest_drops_goes() {
+    runtime::run_virtual(|| async {
+        let house = House::start_with(7, crate::house::project(), |world| {
+            // Without pods Flux cannot live, so nobody takes the seed over.
+            world.workloads.crash("flux-system", "source-controller");
+            commit_role(world, &["pods", "secrets"]);
+        })
+        .await;
+        house.plant(&house.open()).await;
+        house.lab.with_world(|world| {
+            commit_role(world, &["pods"]);
+            world.follow();
+        });
+        let handover = house.open();
+        let verdict = handover.stands(&house.cx, SeedPart::Flux).await.unwrap();
+        assert_eq!(verdict, Verdict::NotYet("ClusterRole/castle-reader differs at .rules".into()));
+        let writes = house.writes().len();
+        house.plant(&handover).await;
+        assert_eq!(house.writes().len(), writes + 1, "{:?}", &house.writes()[writes..]);
+        // A fresh handle remembers nothing, and sees nothing more to do.
+        house.plant(&house.open()).await;
+        assert_eq!(house.writes().len(), writes + 1, "{:?}", &house.writes()[writes..]);
+    });
+}
+
+/// Commits a role beside Flux that may read these resources.
+fn commit_role(world: &mut castle_lab::World, resources: &[&str]) {
+    let mut files = world.git.repositories[crate::house::PATH].head("main").unwrap().files.clone();
+    let path = "clusters/blue/flux-system/gotk-components.yaml";
+    let mut text = String::from_utf8(files[path].clone()).unwrap();
+    text.truncate(text.find("\n---\n# castle-reader").unwrap_or(text.len()));
+    text.push_str("\n---\n# castle-reader\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\n");
+    text.push_str("metadata:\n  name: castle-reader\nrules:\n");
+    for resource in resources {
+        text.push_str(&format!("- apiGroups: ['']\n  resources: [{resource}]\n  verbs: [get]\n"));
+    }
+    files.insert(path.into(), text.into_bytes());
+    world.commit_files(crate::house::PATH, "main", files, "A role");
+}

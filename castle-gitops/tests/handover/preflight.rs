@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use castle_core::handover::HandoverSpec;
+use castle_core::handover::{HandoverSpec, SeedPart};
+use castle_core::options::Trust;
 use castle_core::{ErrorKind, GitOps, Options, Problem, Secret};
 use castle_gitops::FluxGitOps;
 use castle_lab::faults::{Fault, FaultEffect};
@@ -60,6 +61,26 @@ fn what_is_missing_is_named_with_the_way_out() {
         assert!(!format!("{refused:?}").contains("hunter2"));
         let nobody = Options { identity: None, ..options.clone() };
         check(&found(&house, &nobody, |_| {}).await, "gitops-credentials", "`identity`");
+    });
+}
+
+#[test]
+fn a_git_server_that_is_known_by_its_pin_alone_is_none_for_flux() {
+    runtime::run_virtual(|| async {
+        let house = House::start(7).await;
+        let mut pinned = house.options.clone();
+        // The lab's git shows another certificate, which is a finding of its own.
+        pinned.git.as_mut().unwrap().trust = Some(Trust::Fingerprints(vec![[1; 32]]));
+        let of_credentials = |mut found: Vec<Problem>| {
+            found.retain(|problem| problem.code == "gitops-credentials");
+            found
+        };
+        let refused = of_credentials(found(&house, &pinned, |_| {}).await);
+        check(&refused, "gitops-credentials", "`git-credentials`");
+        assert!(refused[0].hint.as_ref().unwrap().contains("`git.ca_file`"), "{refused:#?}");
+        // Where Flux gets its credentials from elsewhere, a pin does for castle.
+        let elsewhere = |spec: &mut HandoverSpec| spec.seed.retain(|part| *part != SeedPart::GitCredentials);
+        assert_eq!(of_credentials(found(&house, &pinned, elsewhere).await), []);
     });
 }
 

@@ -36,6 +36,27 @@ fn nodes_and_network_are_read_as_they_are() {
 }
 
 #[test]
+fn what_a_server_says_is_short_and_steers_no_terminal() {
+    runtime::run_virtual(|| async {
+        let cluster = Cluster::start().await;
+        let message = format!("\\u001b[2J{}", "x".repeat(200_000));
+        let body = format!(
+            r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","code":403,"reason":"Forbidden","message":"{message}"}}"#
+        );
+        cluster.lab.faults().add(Fault::of(FaultEffect::Status { status: 403, reason: None, body, after: false }));
+        let told = cluster.api().nodes(&cluster.cx).await.unwrap_err().chain();
+        assert!(told.len() < 800 && told.contains('…'), "{} letters", told.len());
+        assert!(!told.contains(char::is_control) && told.contains("\u{FFFD}[2Jxx"), "{told}");
+        // What an object says of itself likewise.
+        let mut late = node("cp-01", "False");
+        late["status"]["conditions"][0]["message"] = format!("\u{1b}[2J{}", "x".repeat(200_000)).into();
+        cluster.put(late);
+        let why = cluster.api().nodes(&cluster.cx).await.unwrap().remove(0).why_not;
+        assert!(why.len() < 600 && why.contains("\u{FFFD}[2Jxx"), "{} letters", why.len());
+    });
+}
+
+#[test]
 fn the_connections_end_with_the_last_handle() {
     runtime::run_virtual(|| async {
         let cluster = Cluster::start().await;

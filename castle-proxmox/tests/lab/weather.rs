@@ -254,7 +254,7 @@ fn a_wish_to_stop_ends_between_two_requests() {
 #[test]
 fn at_a_scaled_pace_all_is_the_same_and_sooner() {
     runtime::run_scaled(|| async {
-        let house = House::paced(Pace::Scaled(60.0)).await;
+        let house = House::paced(Pace::scaled(60.0).unwrap()).await;
         let (guest, spec) = (house.enter(), &house.specs()[0]);
         guest.born(spec).await;
         guest.power(spec, Power::Running).await.expect("it starts");

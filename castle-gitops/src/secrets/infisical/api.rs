@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use castle_core::options::InfisicalAccess;
+use castle_core::words;
 use castle_core::{Clock, Env, Meter, Options, Secret, SecretText};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, WeakShared};
@@ -15,13 +16,11 @@ use serde_json::{Value, json};
 use super::error::{Error, Result};
 use crate::https::{self, Answer, Client, Origin, Request, Trust};
 
-/// How long a token must still be good to be used.
+/// How long a token must still be good to be used, if it lives long enough.
 const MARGIN: Duration = Duration::from_secs(30);
 /// How long castle keeps quiet after a login was refused: the server locks an
 /// identity for as long, after three such logins.
 const QUIET: Duration = Duration::from_secs(300);
-/// How many letters of the server's words are repeated.
-const SAID_MAX: usize = 200;
 
 /// One server, one identity.
 pub(super) struct Api {
@@ -45,13 +44,15 @@ struct Session {
 #[derive(Clone)]
 struct Token {
     text: SecretText,
-    good_until: Duration,
+    /// `None`: it has no end.
+    good_until: Option<Duration>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Login {
     access_token: String,
+    /// In seconds; 0 for a token without an end.
     expires_in: u64,
 }
 
@@ -111,7 +112,7 @@ impl Words {
         };
         let shown = match hidden.iter().any(repeats) {
             true => "words that repeat what is secret".to_owned(),
-            false => heard.chars().take(SAID_MAX).collect(),
+            false => words::heard(&heard),
         };
         Self { heard: heard.to_lowercase(), shown }
     }
@@ -242,7 +243,8 @@ impl Api {
         let now = self.clock.elapsed();
         let login = {
             let mut session = self.session();
-            if let Some(token) = session.token.as_ref().filter(|token| token.good_until > now) {
+            if let Some(token) = session.token.as_ref().filter(|token| token.good_until.is_none_or(|until| until > now))
+            {
                 return Ok((token.text.clone(), false));
             }
             if let Some((error, _)) = session.refusal.as_ref().filter(|(_, until)| *until > now) {
@@ -292,8 +294,8 @@ async fn log_in(client: Client, access: Arc<InfisicalAccess>, clock: Clock) -> R
     let answer = client.send(request).await.map_err(|source| Error::Unreachable { request: NAME, source })?;
     if answer.is_success() {
         let login: Login = parsed(NAME, &answer)?;
-        let good_for = Duration::from_secs(login.expires_in).saturating_sub(MARGIN);
-        return Ok(Token { text: Secret::new(login.access_token), good_until: asked_at + good_for });
+        let good_until = good_until(asked_at, login.expires_in);
+        return Ok(Token { text: Secret::new(login.access_token), good_until });
     }
     let words = Words::of(&answer, &[&access.client_secret]);
     let is_locked = words.heard.contains("locked");
@@ -303,6 +305,16 @@ async fn log_in(client: Client, access: Arc<InfisicalAccess>, clock: Clock) -> R
         401 | 403 => Error::LoginRefused { said },
         status => Error::Refused { request: NAME, status, said },
     })
+}
+
+/// Until when a token is used that was given for so many seconds. One without an
+/// end, or with one that no clock reaches, is used until the server refuses it.
+fn good_until(asked_at: Duration, seconds: u64) -> Option<Duration> {
+    if seconds == 0 {
+        return None;
+    }
+    let life = Duration::from_secs(seconds);
+    asked_at.checked_add(life - MARGIN.min(life / 10))
 }
 
 /// Reads an answer's body. Its words are never quoted.
@@ -320,4 +332,24 @@ pub(super) fn encoded(text: &str) -> String {
         byte => format!("%{byte:02X}"),
     };
     text.bytes().map(letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_used_for_nearly_as_long_as_it_lives() {
+        let second = Duration::from_secs;
+        for (seconds, expected) in [
+            (0, None),
+            (1, Some(second(100) + Duration::from_millis(900))),
+            (30, Some(second(127))),
+            (300, Some(second(370))),
+            (2_592_000, Some(second(2_592_070))),
+            (u64::MAX, None),
+        ] {
+            assert_eq!(good_until(second(100), seconds), expected, "{seconds}");
+        }
+    }
 }

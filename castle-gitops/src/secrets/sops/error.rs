@@ -70,6 +70,32 @@ pub enum Error {
         /// What it uses.
         why: String,
     },
+    /// The folder lies too deep below that of the secrets.
+    #[error("`{}` lies deeper than {folders} folders", path.display())]
+    TooDeep {
+        /// The folder.
+        path: PathBuf,
+        /// How deep is looked.
+        folders: usize,
+    },
+    /// The file is longer than secrets are.
+    #[error("`{}` has {length} bytes, {bytes} are read", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: u64,
+        /// How many bytes are read.
+        bytes: u64,
+    },
+    /// The file's seal covers encrypted values only, and this one is not encrypted.
+    #[error("`{}` does not vouch for `{key}`, which is not encrypted there", path.display())]
+    NotVouched {
+        /// The file.
+        path: PathBuf,
+        /// The secret.
+        key: SecretKey,
+    },
     /// The file cannot be read.
     #[error("`{}` cannot be read: {why}", path.display())]
     Malformed {
@@ -155,6 +181,21 @@ impl From<Error> for castle_core::Error {
                 ErrorKind::Unsupported,
                 "encrypted secrets use what castle does not read",
                 "encrypt them for age alone, one document in a file",
+            ),
+            Error::TooDeep { .. } => out(
+                ErrorKind::Unsupported,
+                "the folders of the encrypted secrets lie too deep in each other",
+                "move the file up, or name a folder for secrets alone in the option document",
+            ),
+            Error::TooLong { .. } => out(
+                ErrorKind::Unsupported,
+                "a file among the encrypted secrets is too long for one",
+                "move it to another folder, or give it an ending that no secrets have",
+            ),
+            Error::NotVouched { .. } => out(
+                ErrorKind::Unsupported,
+                "nothing proves that the secret is the one that was written",
+                "let SOPS encrypt the value, or write the file without `mac_only_encrypted`",
             ),
             Error::Malformed { .. } => out(
                 ErrorKind::InvalidSpec,
