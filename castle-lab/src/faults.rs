@@ -1,11 +1,23 @@
 //! What shall go wrong, said as data.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use castle_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::front::Act;
 use crate::run::RunId;
+use crate::server::proxmox;
+
+/// The servers that a lab has by itself, as the journal names them.
+pub const BACKENDS: [&str; 7] = ["git", "infisical", "kubernetes", "proxmox", "secrets", "talos", "web"];
+
+/// What asks the secret store.
+const SECRET_KINDS: [&str; 4] = ["create", "get", "list", "put"];
+
+/// What HTTP asks with, and `WATCH`, by which the API of Kubernetes is followed.
+const METHODS: [&str; 8] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "WATCH"];
 
 /// A rule: which requests are hit, how often, and by what.
 ///
@@ -54,7 +66,7 @@ pub struct Fault {
 
 /// What happens to a request that a fault hits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultEffect {
     /// This answer instead of the server's.
     Status {
@@ -114,6 +126,39 @@ impl Fault {
     #[must_use]
     pub fn at_request(run: RunId, index: u64, effect: FaultEffect) -> Self {
         Self { run: Some(run), index: Some(index), ..Self::of(effect) }
+    }
+
+    /// Whether a request can be hit by it at all, and the effect can be had.
+    ///
+    /// The lab takes every rule: a test may have servers of its own. For rules that a
+    /// person wrote, a slip in a name would be a fault that silently never strikes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSpec`] with what is wrong and what is known: a server that no
+    /// lab has by itself, a kind that its requests never have, a status that is none, a
+    /// delay that is no time.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |told: String, hint: String| Err(Error::new(ErrorKind::InvalidSpec, told).hint(hint));
+        if let Some(backend) = self.backend.as_deref().filter(|backend| !BACKENDS.contains(backend)) {
+            return wrong(format!("backend: no lab has a server `{backend}`"), one_of(&BACKENDS));
+        }
+        let among = self.backend.as_deref().map_or(&BACKENDS[..], |_| &[]);
+        let mut backends = among.iter().copied().chain(self.backend.as_deref());
+        if let Some(kind) = self.kind.as_deref().filter(|kind| !backends.any(|backend| occurs(backend, kind))) {
+            let whose = self.backend.as_deref().unwrap_or("any server");
+            return wrong(format!("kind: no request to {whose} is of the kind `{kind}`"), kinds_of(whose));
+        }
+        match self.effect {
+            FaultEffect::Status { status, .. } if !(100..=599).contains(&status) => {
+                wrong(format!("status: {status} is no status of HTTP"), "use one from 100 to 599".into())
+            }
+            FaultEffect::Delay { seconds } if Duration::try_from_secs_f64(seconds).is_err() => {
+                let told = format!("delay: {seconds:?} is no number of seconds");
+                wrong(told, "use a number that is not negative, such as `30` or `0.5`".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn matches(&self, backend: &str, act: &Act, run: RunId, index: u64) -> bool {
@@ -202,6 +247,40 @@ fn once() -> u32 {
     1
 }
 
+fn one_of(words: &[&str]) -> String {
+    format!("use one of {}", words.join(", "))
+}
+
+/// Whether requests to a server can be of this kind, or begin so if it ends in `*`.
+/// Known in full for Proxmox and the secret store; for the others it is their form.
+fn occurs(backend: &str, kind: &str) -> bool {
+    let is_among = |mut known: &mut dyn Iterator<Item = &str>| match kind.strip_suffix('*') {
+        Some(prefix) => (&mut known).any(|known| known.starts_with(prefix)),
+        None => (&mut known).any(|known| known == kind),
+    };
+    let begins = |first: &str, mark: char| match kind.split_once(mark) {
+        Some((word, rest)) => (first.is_empty() || word == first) && !word.is_empty() && !rest.is_empty(),
+        // Nothing of what follows the mark is said.
+        None => kind.strip_suffix('*').is_some_and(|prefix| first.is_empty() || first.starts_with(prefix)),
+    };
+    match backend {
+        "proxmox" => is_among(&mut proxmox::kinds()),
+        "secrets" => is_among(&mut SECRET_KINDS.into_iter()),
+        "talos" => begins("", '.'),
+        _ => METHODS.iter().any(|method| begins(method, ' ')),
+    }
+}
+
+/// How the kinds of a server's requests are written.
+fn kinds_of(backend: &str) -> String {
+    match backend {
+        "proxmox" => one_of(&std::collections::BTreeSet::from_iter(proxmox::kinds()).into_iter().collect::<Vec<_>>()),
+        "secrets" => one_of(&SECRET_KINDS),
+        "talos" => "write `package.Method`, such as `machine.Bootstrap`".into(),
+        _ => "write it as the journal does: a method and what it is about, such as `POST qemu` or `PATCH pods*`".into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,5 +350,64 @@ mod tests {
     fn a_misspelt_condition_is_refused() {
         let error = serde_json::from_str::<Fault>(r#"{"knd": "POST qemu", "effect": "stall"}"#).expect_err("a typo");
         assert!(error.to_string().contains("knd"), "{error}");
+        let text = r#"{"effect": {"status": {"status": 500, "atfer": true}}}"#;
+        let error = serde_json::from_str::<Fault>(text).expect_err("a typo in the effect");
+        assert!(error.to_string().contains("atfer"), "{error}");
+    }
+
+    /// The error of a rule with these conditions, or nothing.
+    fn told(backend: Option<&str>, kind: Option<&str>, effect: FaultEffect) -> String {
+        let rule = Fault { backend: backend.map(Into::into), kind: kind.map(Into::into), ..Fault::of(effect) };
+        rule.check().err().map(|error| format!("{error}; {}", error.advice().unwrap_or_default())).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_rule_that_can_never_strike_is_refused() {
+        let check = |backend, kind, expected: &str| {
+            let found = told(backend, kind, FaultEffect::Stall);
+            assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{kind:?}: {found}");
+        };
+        for good in ["POST qemu", "POST qemu*", "POST*", "*", "GET version"] {
+            check(Some("proxmox"), Some(good), "");
+        }
+        for (backend, good) in [
+            ("talos", "machine.Bootstrap"),
+            ("talos", "cosi.*"),
+            ("talos", "machine*"),
+            ("kubernetes", "PATCH helmreleases.helm.toolkit.fluxcd.io/status"),
+            ("kubernetes", "WATCH *"),
+            ("kubernetes", "PA*"),
+            ("secrets", "put"),
+            ("git", "GET git-upload-pack refs"),
+            ("infisical", "PATCH secret*"),
+            ("web", "GET page"),
+        ] {
+            check(Some(backend), Some(good), "");
+            check(None, Some(good), "");
+        }
+        check(Some("proxmoxx"), None, "no lab has a server `proxmoxx`; use one of git, infisical");
+        check(Some("proxmox"), Some("POST qmeu"), "no request to proxmox is of the kind `POST qmeu`; use one of");
+        check(Some("proxmox"), Some(""), "of the kind ``");
+        check(Some("secrets"), Some("GET x"), "use one of create, get, list, put");
+        check(Some("talos"), Some("POST qemu"), "machine.Bootstrap");
+        check(Some("kubernetes"), Some("PSOT pods"), "such as `POST qemu`");
+        check(None, Some("PSOT pods"), "no request to any server");
+    }
+
+    #[test]
+    fn an_effect_that_cannot_be_had_is_refused() {
+        for status in [100, 404, 599] {
+            let effect = FaultEffect::Status { status, reason: None, body: String::new(), after: false };
+            assert_eq!(told(None, None, effect), "");
+        }
+        for status in [0, 77, 600, 1000] {
+            let effect = FaultEffect::Status { status, reason: None, body: String::new(), after: false };
+            assert!(told(None, None, effect).contains("use one from 100 to 599"), "{status}");
+        }
+        assert_eq!(told(None, None, FaultEffect::Delay { seconds: 0.5 }), "");
+        for seconds in [-1.0, f64::NAN, f64::INFINITY, 1e300] {
+            let found = told(None, None, FaultEffect::Delay { seconds });
+            assert!(found.contains("is no number of seconds; use a number"), "{found}");
+        }
     }
 }

@@ -36,6 +36,9 @@ const API_PORT: u16 = 6443;
 /// So many addresses of load balancers have doors.
 const LOAD_BALANCERS_MAX: usize = 16;
 
+/// How far a lab's time goes. Beyond lie years that no certificate can name.
+const TIME_MAX: Duration = Duration::from_secs(1000 * 365 * 86_400);
+
 /// Each door has an address of the lab's block; the last is the sentinel's.
 const DOORS_MAX: usize = 253;
 
@@ -469,10 +472,20 @@ impl Lab {
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`] at any other pace: time cannot be pushed there.
+    /// [`ErrorKind::InvalidSpec`] beyond a thousand years.
     pub async fn advance(&self, by: Duration) -> Result<()> {
         match self.floor.clock.pace() {
             Pace::Virtual => {
-                self.floor.clock.sleep(by).await;
+                let clock = &self.floor.clock;
+                let goal = clock.elapsed().saturating_add(by);
+                if goal > TIME_MAX {
+                    let told = format!("{by:?} more would be beyond a lab's time, which is a thousand years");
+                    return Err(Error::new(ErrorKind::InvalidSpec, told).hint("advance it by less, or open a new lab"));
+                }
+                // The runtime's timers reach some decades at most, and fire then.
+                while clock.elapsed() < goal {
+                    clock.sleep_until(goal).await;
+                }
                 Ok(())
             }
             pace => {

@@ -4,7 +4,8 @@
 
 Each import runs in processes of its own, in turn with the others, so that what disturbs the machine disturbs all of
 them. Printed is the median in milliseconds without the start of Python itself, and the peak of memory of the whole
-process, beside that of a Python that imports nothing. Installs nothing; what is missing is named.
+process, beside that of a Python that imports nothing; behind them, as `_mss` and `_mbs`, all figures, of which the table
+of `make bench` is made. Installs nothing; what is missing is named.
 """
 
 import importlib.util
@@ -48,6 +49,8 @@ def main() -> None:
             figures[name].append(probe(name))
     told = [f"{name}_ms={statistics.median(took for took, _ in figures[name]):.0f}" for name in there]
     told += [f"{name}_mb={statistics.median(peak for _, peak in figures[name]):.1f}" for name in there]
+    told += [f"{name}_mss={','.join(f'{took:.1f}' for took, _ in figures[name])}" for name in there]
+    told += [f"{name}_mbs={','.join(f'{peak:.1f}' for _, peak in figures[name])}" for name in there]
     told += [f"python_mb={statistics.median(empty):.1f}", f"rounds={ROUNDS}"]
     if missing:
         told.append(f"missing={','.join(missing)}")

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use castle_core::{Error, ErrorKind, Event, Goal, Result, RunOptions, Subscription};
+use castle_core::{Error, ErrorKind, Event, Goal, Result, Subscription};
 use futures::future::{BoxFuture, FutureExt, Shared};
 use pyo3::prelude::*;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::choices::Choices;
 use crate::error::raised;
 use crate::home::Hold;
 use crate::place::{Place, Visit};
@@ -19,7 +20,7 @@ use crate::task::{Produce, Task, produce};
 /// How far a run is.
 enum Seat {
     /// Nobody asked for it yet.
-    Waiting(RunOptions),
+    Waiting(Box<Choices>),
     /// It is under way.
     Under(Box<Session>),
     /// It has ended.
@@ -67,8 +68,8 @@ fn put(seat: &Mutex<Seat>, state: Seat) {
 
 impl Course {
     /// A run that begins when it is asked for.
-    pub fn new(hold: Hold, goal: Goal, options: RunOptions) -> Self {
-        Self { goal, hold, seat: Arc::new(Mutex::new(Seat::Waiting(options))) }
+    pub fn new(hold: Hold, goal: Goal, choices: Choices) -> Self {
+        Self { goal, hold, seat: Arc::new(Mutex::new(Seat::Waiting(Box::new(choices)))) }
     }
 
     fn go_on(&self, wants_event: bool) -> PyResult<Task> {
@@ -87,7 +88,7 @@ impl Course {
 
 async fn follow(place: &Place, hold: &Hold, goal: Goal, seat: &Mutex<Seat>, wants_event: bool) -> Result<Next> {
     let mut session = match take(seat) {
-        Seat::Waiting(options) => Box::new(begin(place, hold, goal, options).await?),
+        Seat::Waiting(choices) => Box::new(begin(place, hold, goal, *choices).await?),
         Seat::Under(session) => session,
         Seat::Over(report) => {
             put(seat, Seat::Over(report.clone()));
@@ -123,8 +124,9 @@ async fn follow(place: &Place, hold: &Hold, goal: Goal, seat: &Mutex<Seat>, want
     Ok(Next::End(report))
 }
 
-async fn begin(place: &Place, hold: &Hold, goal: Goal, options: RunOptions) -> Result<Session> {
-    let visit = place.visit().await?;
+async fn begin(place: &Place, hold: &Hold, goal: Goal, choices: Choices) -> Result<Session> {
+    let visit = place.visit(choices.waivers).await?;
+    let options = choices.run;
     let ideal = place.ideal(goal, options.until.unwrap_or_else(|| visit.castle.furthest()));
     let run = visit.castle.run(goal, options);
     let events = run.log().subscribe();
@@ -142,6 +144,11 @@ async fn finished(visit: Visit, run: castle_core::Run, ideal: Option<Duration>) 
 
 impl Drop for Course {
     fn drop(&mut self) {
+        if !self.hold.is_here() {
+            // All of it is the parent's, see `Process`.
+            std::mem::forget(Arc::clone(&self.seat));
+            return;
+        }
         // Sockets and timers go where they live, and there the run is told dead.
         if let under @ Seat::Under(_) = take(&self.seat) {
             self.hold.drop_there(under);
@@ -167,10 +174,18 @@ impl Course {
         self.go_on(false)
     }
 
-    /// Drops the run, as a power cut would.
+    /// Drops the run, as a power cut would. One that has ended keeps its report.
     fn close(&self) {
-        if let under @ (Seat::Under(_) | Seat::Waiting(_)) = take(&self.seat) {
-            self.hold.drop_there(under);
+        if !self.hold.is_here() {
+            return;
         }
+        let dropped = {
+            let mut seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*seat {
+                Seat::Under(_) | Seat::Waiting(_) => std::mem::replace(&mut *seat, Seat::Empty),
+                Seat::Over(_) | Seat::Empty => return,
+            }
+        };
+        self.hold.drop_there(dropped);
     }
 }

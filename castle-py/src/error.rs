@@ -11,6 +11,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyType};
 use serde::Serialize;
 
+use crate::words;
+
 import_exception!(castle_py.exceptions, ConfigError);
 
 /// An error as data: what a report keeps of it.
@@ -33,7 +35,7 @@ impl From<&Error> for Failure {
         Self {
             code: error.kind().code(),
             message: error.chain(),
-            hint: error.advice().map(str::to_owned),
+            hint: error.advice().map(words::in_python),
             retryable: error.retry_class() == Retry::AfterObserving,
             context: error.context().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         }
@@ -66,6 +68,19 @@ pub fn error_codes() -> Vec<&'static str> {
     ErrorKind::ALL.iter().map(|kind| kind.code()).collect()
 }
 
+/// A hint in Python's words: flags of the command line as keywords.
+#[pyfunction]
+pub fn in_python(text: &str) -> String {
+    words::in_python(text)
+}
+
+/// Has findings say their way out in Python's words.
+pub fn spelled(problems: &mut [Problem]) {
+    for problem in problems {
+        problem.hint = problem.hint.as_deref().map(words::in_python);
+    }
+}
+
 /// The exception for a declaration that is wrong, or what hindered its making.
 pub fn refused(py: Python<'_>, file: &Path, text: &str, found: &[Problem]) -> PyErr {
     let snippet = found.iter().filter(|problem| problem.is_error()).find_map(|problem| problem.span);
@@ -90,7 +105,8 @@ pub fn problems<'py>(py: Python<'py>, found: &[Problem]) -> PyResult<Bound<'py, 
             Severity::Error => "error",
         };
         let (line, column) = problem.span.map(|span| (span.line, span.column)).unzip();
-        class.call1((problem.code, severity, &problem.subject, &problem.message, &problem.hint, line, column))
+        let hint = problem.hint.as_deref().map(words::in_python);
+        class.call1((problem.code, severity, &problem.subject, &problem.message, hint, line, column))
     });
     PyList::new(py, problems.collect::<PyResult<Vec<_>>>()?)
 }

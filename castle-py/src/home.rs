@@ -1,5 +1,6 @@
 //! A home and the thread it lives on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -7,29 +8,33 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use castle_core::{Context, Credential, Error, ErrorKind, Goal, LostLife, Pace, Result, RunOptions};
+use castle_core::{Context, Credential, Error, ErrorKind, Goal, Pace, Result};
 use castle_lab::{Fault, Lab};
 use futures::future::{BoxFuture, FutureExt, Shared};
 use pyo3::prelude::*;
 use tokio_util::sync::CancellationToken;
 
+use crate::choices::Choices;
 use crate::course::Course;
 use crate::error::{problems, raised};
 use crate::mapped::mapped;
 use crate::place::{Backing, Place};
 use crate::plan::Plan;
+use crate::process::Process;
 use crate::project::Project;
 use crate::record::plain;
 use crate::report::Report;
 use crate::served;
 use crate::status::Status;
 use crate::task::{Produce, Task, produce};
+use crate::teller::Teller;
 use crate::thread::Thread;
 use crate::wiring::read_options;
 
 /// What calls hold of a home.
 #[derive(Clone)]
 pub struct Hold {
+    process: Process,
     place: Place,
     thread: Arc<Mutex<Option<Thread>>>,
     /// Whether a call is at work; only virtual time does one thing at a time.
@@ -38,9 +43,26 @@ pub struct Hold {
     closed: CancellationToken,
     /// The virtual time at the end of the last call, in microseconds.
     now: Arc<AtomicU64>,
+    /// Tells Python what is over.
+    teller: Arc<Teller>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.process.is_here() {
+            // One share of everything is never given back, so nothing of it is dropped
+            // here: see `Process`.
+            std::mem::forget(self.clone());
+        }
+    }
 }
 
 impl Hold {
+    /// Whether this is the process that opened it.
+    pub fn is_here(&self) -> bool {
+        self.process.is_here()
+    }
+
     fn thread(&self) -> MutexGuard<'_, Option<Thread>> {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,13 +71,14 @@ impl Hold {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] if the home is closed; [`ErrorKind::Conflict`] if
-    /// another call is at work and time is virtual.
+    /// [`ErrorKind::Unsupported`] if the home is closed, or another process's;
+    /// [`ErrorKind::Conflict`] if another call is at work and time is virtual.
     pub fn begin<F, Fut>(&self, work: F) -> Result<Task>
     where
         F: FnOnce(Place) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Produce>> + 'static,
     {
+        self.process.check()?;
         let thread = self.thread();
         let thread = thread
             .as_ref()
@@ -67,7 +90,8 @@ impl Hold {
             ));
         }
         let stop = self.closed.child_token();
-        let (task, ending) = Task::new(stop.clone(), is_virtual.then(|| Arc::clone(&self.busy)));
+        let busy = is_virtual.then(|| Arc::clone(&self.busy));
+        let (task, ending) = Task::new(stop.clone(), busy, Arc::clone(&self.teller));
         let (place, now) = (self.place.clone(), Arc::clone(&self.now));
         thread.submit(Box::new(move || {
             async move {
@@ -138,11 +162,13 @@ impl fmt::Debug for Home {
 impl Home {
     fn of(project: Py<Project>, seed: u64, place: Place, thread: Thread) -> Self {
         let hold = Hold {
+            process: Process::here(),
             place,
             thread: Arc::new(Mutex::new(Some(thread))),
             busy: Arc::default(),
             closed: CancellationToken::new(),
             now: Arc::default(),
+            teller: Arc::default(),
         };
         Self { project, seed, hold }
     }
@@ -156,6 +182,7 @@ impl Home {
     }
 
     fn lab(&self) -> PyResult<Arc<Lab>> {
+        self.hold.process.check().map_err(|error| raised(&error))?;
         self.hold.place.lab().cloned().ok_or_else(|| {
             raised(
                 &Error::new(ErrorKind::Unsupported, "this castle does not stand in a lab of this process")
@@ -171,13 +198,19 @@ fn folder_of(file: &Path) -> PathBuf {
 
 /// Faults as a list in JSON.
 fn faults_of(json: &str) -> Result<Vec<Fault>> {
-    serde_json::from_str(json).map_err(|error| {
+    let wrong = |error: serde_json::Error| {
         Error::new(ErrorKind::InvalidSpec, "a fault is not understood").caused_by(error).hint(
             "a fault is a dictionary such as {'backend': 'proxmox', 'kind': 'POST qemu', 'times': 2, 'effect': \
              {'status': {'status': 500}}}; other effects: 'stall', 'reset_before', 'reset_after', 'answer_lost', \
-             {'delay': {'seconds': 30}}",
+             {'delay': {'seconds': 30}}, {'cut': {'after': False}}",
         )
-    })
+    };
+    let given: Vec<serde_json::Value> = serde_json::from_str(json).map_err(wrong)?;
+    let read = |(place, fault)| -> Result<Fault> {
+        let fault = serde_json::from_value(fault).map_err(wrong).and_then(|fault: Fault| fault.check().map(|()| fault));
+        fault.map_err(|error| error.with("fault", place))
+    };
+    (1..).zip(given).map(read).collect()
 }
 
 #[pymethods]
@@ -189,7 +222,7 @@ impl Home {
         let open = || -> Result<(Task, Thread, Pace)> {
             let (pace, faults) = (pace.parse::<Pace>()?, faults_of(faults)?);
             let thread = Thread::start(pace)?;
-            let (task, ending) = Task::new(CancellationToken::new(), None);
+            let (task, ending) = Task::new(CancellationToken::new(), None, Arc::default());
             let mut builder = Lab::builder(&project.get().declared).seed(seed).pace(pace).faults(faults);
             if pace != Pace::Virtual {
                 builder = builder.public();
@@ -208,14 +241,15 @@ impl Home {
             Ok((task, thread, pace))
         };
         let (task, thread, pace) = open().map_err(|error| raised(&error))?;
-        task.wait(py)?;
+        task.wait(py, None)?;
         task.result(py)?;
         let lab = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
         let lab = lab.ok_or_else(|| raised(&Error::new(ErrorKind::Unexpected, "the lab did not open")))?;
         let Project { declared, file } = project.get();
         let (declared, folder) = (Arc::clone(declared), Arc::new(folder_of(file)));
-        let place =
-            Place { project: declared, folder, backing: Backing::Lab(Arc::new(lab)), pace, secrets: Arc::default() };
+        let backing = Backing::Lab(Arc::new(lab));
+        let (secrets, serving) = (Arc::default(), Arc::default());
+        let place = Place { project: declared, folder, backing, pace, secrets, serving };
         Ok(Self::of(project, seed, place, thread))
     }
 
@@ -240,6 +274,7 @@ impl Home {
                     backing,
                     pace,
                     secrets: Arc::default(),
+                    serving: Arc::default(),
                 },
                 thread,
             ))
@@ -266,10 +301,10 @@ impl Home {
         self.hold.place.pace.to_string()
     }
 
-    /// Whether it was closed.
+    /// Whether it was closed, or is another process's.
     #[getter]
     fn closed(&self) -> bool {
-        self.hold.thread().is_none()
+        !self.hold.is_here() || self.hold.thread().is_none()
     }
 
     /// The lab's time since it was opened; in virtual time, at the end of the last
@@ -283,7 +318,8 @@ impl Home {
     }
 
     /// Looks, and decides what `goal` needs.
-    #[pyo3(signature = (goal, *, until, lost_life, replaces, abandon, waive_data))]
+    #[pyo3(signature = (goal, *, until, lost_life, replaces, abandon, waive_data, waive_ownership))]
+    #[allow(clippy::too_many_arguments)] // all of them are named where Python calls
     fn plan(
         &self,
         goal: &str,
@@ -292,11 +328,13 @@ impl Home {
         replaces: Option<u32>,
         abandon: bool,
         waive_data: Option<&str>,
+        waive_ownership: BTreeMap<u32, String>,
     ) -> PyResult<Task> {
         let goal = goal_of(goal)?;
-        let options = options_of(until, lost_life, replaces, abandon, waive_data)?;
+        let read = Choices::read(until, lost_life, replaces, abandon, waive_data, waive_ownership);
+        let Choices { run: options, waivers } = read.map_err(|error| raised(&error))?;
         self.task(move |place| async move {
-            let visit = place.visit().await?;
+            let visit = place.visit(waivers).await?;
             let cx = Context::new(visit.castle.env().clone());
             let plan = visit.castle.plan(&cx, goal, options.decisions(), options.until).await?;
             let requests = visit.leave();
@@ -307,7 +345,7 @@ impl Home {
     /// Looks for everything that would stop the first create.
     fn check(&self) -> PyResult<Task> {
         self.task(|place| async move {
-            let visit = place.visit().await?;
+            let visit = place.visit(Vec::new()).await?;
             let cx = Context::new(visit.castle.env().clone());
             let found = visit.castle.check(&cx).await?;
             visit.leave();
@@ -318,7 +356,7 @@ impl Home {
     /// Looks, and changes nothing.
     fn status(&self) -> PyResult<Task> {
         self.task(|place| async move {
-            let visit = place.visit().await?;
+            let visit = place.visit(Vec::new()).await?;
             let cx = Context::new(visit.castle.env().clone());
             let seen = visit.castle.observe(&cx, visit.castle.furthest()).await;
             let requests = visit.leave();
@@ -327,7 +365,7 @@ impl Home {
     }
 
     /// A run that can be followed. It begins when it is asked for.
-    #[pyo3(signature = (goal, *, until, lost_life, replaces, abandon, waive_data, confirm))]
+    #[pyo3(signature = (goal, *, until, lost_life, replaces, abandon, waive_data, waive_ownership, confirm))]
     #[allow(clippy::too_many_arguments)] // all of them are named where Python calls
     fn course(
         &self,
@@ -337,10 +375,12 @@ impl Home {
         replaces: Option<u32>,
         abandon: bool,
         waive_data: Option<&str>,
+        waive_ownership: BTreeMap<u32, String>,
         confirm: Option<&str>,
     ) -> PyResult<Course> {
         let goal = goal_of(goal)?;
-        let options = options_of(until, lost_life, replaces, abandon, waive_data)?;
+        let read = Choices::read(until, lost_life, replaces, abandon, waive_data, waive_ownership);
+        let choices = read.map_err(|error| raised(&error))?;
         let name = self.hold.place.project.cluster.name.as_str();
         let is_removal = matches!(goal, Goal::Destroy | Goal::Rebirth);
         if is_removal && !self.hold.place.is_lab() && confirm != Some(name) {
@@ -348,7 +388,7 @@ impl Home {
             let hint = format!("look at `plan(\"{goal}\")`, then add `confirm=\"{name}\"`");
             return Err(raised(&Error::new(ErrorKind::EvidenceMissing, told).hint(hint)));
         }
-        Ok(Course::new(self.hold.clone(), goal, options))
+        Ok(Course::new(self.hold.clone(), goal, choices))
     }
 
     /// A kubeconfig or a talosconfig, with the addresses at which it is served.
@@ -357,7 +397,7 @@ impl Home {
         let which =
             if which == Credential::Kubeconfig.name() { Credential::Kubeconfig } else { Credential::Talosconfig };
         self.task(move |place| async move {
-            let visit = place.visit().await?;
+            let visit = place.visit(Vec::new()).await?;
             let text = visit.castle.credential(which).await?;
             visit.leave();
             let text = match place.served_at() {
@@ -372,15 +412,7 @@ impl Home {
     fn serve(&self, folder: PathBuf) -> PyResult<Task> {
         let lab = self.lab()?;
         self.hold.place.refuse_foreign_clients().map_err(|error| raised(&error))?;
-        self.task(move |place| async move {
-            let served = served::serve(&lab, &folder).await?;
-            // The first folder stays: what lies there is what others found.
-            if place.secrets.set(served.secrets).is_err() {
-                return Err(Error::new(ErrorKind::AlreadyExists, "the lab is served already")
-                    .hint("use the document that was written first"));
-            }
-            Ok(produce(served.document))
-        })
+        self.task(move |place| async move { served::serve(&lab, &place, &folder).await.map(produce) })
     }
 
     /// Moves virtual time by hand.
@@ -429,8 +461,11 @@ impl Home {
         })
     }
 
-    /// Ends it and its thread. Closing twice is once.
+    /// Ends it and its thread. Closing twice is once, and a forked child closes nothing.
     fn close(&self, py: Python<'_>) {
+        if !self.hold.is_here() {
+            return;
+        }
         self.hold.closed.cancel();
         let thread = self.hold.thread().take();
         py.detach(|| {
@@ -443,7 +478,7 @@ impl Home {
 
 fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|error| {
-        let told = format!("{seconds} is no number of seconds");
+        let told = format!("{seconds:?} is no number of seconds");
         raised(&Error::new(ErrorKind::InvalidSpec, told).caused_by(error).hint("give a number that is not negative"))
     })
 }
@@ -455,28 +490,4 @@ fn goal_of(name: &str) -> PyResult<Goal> {
         let error = Error::new(ErrorKind::InvalidSpec, format!("`{name}` is no goal"));
         raised(&error.hint(format!("use one of {}", names.join(", "))))
     })
-}
-
-fn options_of(
-    until: Option<&str>,
-    lost_life: &str,
-    replaces: Option<u32>,
-    abandon: bool,
-    waive_data: Option<&str>,
-) -> PyResult<RunOptions> {
-    let read = || {
-        let lost_life = match lost_life {
-            "ask" => LostLife::Ask,
-            "continue" => LostLife::Continue,
-            "begin" => LostLife::Begin,
-            other => {
-                return Err(Error::new(ErrorKind::InvalidSpec, format!("`{other}` is no answer about a lost life"))
-                    .hint("use ask, continue or begin"));
-            }
-        };
-        let until = until.map(str::parse).transpose()?;
-        let waive_data = waive_data.map(str::parse).transpose()?;
-        Ok(RunOptions { until, lost_life, replaces, abandon, waive_data, ..RunOptions::default() })
-    };
-    read().map_err(|error| raised(&error))
 }

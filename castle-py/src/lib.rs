@@ -6,6 +6,7 @@
 //! (`castle_py.sync`) or is told when it is over (asyncio), and no third runtime
 //! stands between.
 
+mod choices;
 mod course;
 mod error;
 mod gate;
@@ -15,14 +16,17 @@ mod machine;
 mod mapped;
 mod place;
 mod plan;
+mod process;
 mod project;
 mod record;
 mod report;
 mod served;
 mod status;
 mod task;
+mod teller;
 mod thread;
 mod wiring;
+mod words;
 
 use pyo3::prelude::*;
 
@@ -31,7 +35,7 @@ mod _castle {
     #[pymodule_export]
     use crate::course::Course;
     #[pymodule_export]
-    use crate::error::error_codes;
+    use crate::error::{error_codes, in_python};
     #[pymodule_export]
     use crate::home::Home;
     #[pymodule_export]

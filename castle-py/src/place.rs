@@ -1,12 +1,14 @@
 //! Where a castle stands: in a lab of this process, or behind an option document.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use castle_core::options::{DialMap, SecretsAccess};
 use castle_core::{
     Castle, Clock, Env, Error, ErrorKind, Goal, Milestone, Options, OsEntropy, Pace, Project, RequestCounts, Result,
+    Waiver,
 };
 use castle_lab::ideal::{Beginning, cluster_ideal, machines_ideal};
 use castle_lab::{Lab, RunId, World};
@@ -36,6 +38,8 @@ pub struct Place {
     /// Where a lab's secrets lie since it is served: others must find what this
     /// process keeps, or two projects of one name would fight for its machines.
     pub secrets: Arc<OnceLock<PathBuf>>,
+    /// Whether it is served, or a call is about to serve it.
+    pub serving: Arc<AtomicBool>,
 }
 
 impl Place {
@@ -81,12 +85,12 @@ impl Place {
     }
 
     /// Begins a visit: a new engine that knows nothing of the earlier ones. Call it
-    /// on the home's thread.
+    /// on the home's thread. It takes the machines of `waivers` for the castle's own.
     ///
     /// # Errors
     ///
     /// Those of [`open`].
-    pub async fn visit(&self) -> Result<Visit> {
+    pub async fn visit(&self, waivers: Vec<Waiver>) -> Result<Visit> {
         let (castle, run) = match &self.backing {
             Backing::Lab(lab) => {
                 let run = lab.new_run();
@@ -95,11 +99,12 @@ impl Place {
                 if let Some(folder) = self.secrets.get() {
                     options.secrets = SecretsAccess::Files(folder.clone());
                 }
-                (open(&self.project, &self.folder, &options, env, Some(lab.secrets(run))).await?, Some(life))
+                let memory = Some(lab.secrets(run));
+                (open(&self.project, &self.folder, &options, env, memory, waivers).await?, Some(life))
             }
             Backing::Remote(options) => {
                 let env = Env { clock: Clock::new(self.pace), entropy: Arc::new(OsEntropy) };
-                (open(&self.project, &self.folder, options, env, None).await?, None)
+                (open(&self.project, &self.folder, options, env, None, waivers).await?, None)
             }
         };
         Ok(Visit { castle, run })
@@ -123,7 +128,8 @@ fn ideal(project: &Project, world: &World, goal: Goal, until: Milestone) -> Opti
         Goal::Create if is_empty => Beginning::Empty,
         Goal::Rebirth if is_empty => Beginning::Empty,
         Goal::Rebirth => Beginning::Standing,
-        Goal::Create | Goal::Handover => return None,
+        // A part of the way; and what is newer than this text has no ideal yet.
+        _ => return None,
     };
     // A repository that can never be applied has no ideal; the run will say why.
     cluster_ideal(project, world, beginning).ok().map(|ideal| ideal.at(until))

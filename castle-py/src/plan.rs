@@ -1,26 +1,95 @@
 //! What should happen, before anything does.
 
-use castle_core::RequestCounts;
+use castle_core::plan::{Action, Disruption, PlannedStep};
+use castle_core::{Goal, Problem, RequestCounts};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use serde::Serialize;
 
-use crate::error::problems;
+use crate::error::{problems, spelled};
 use crate::record::plain;
 
 /// What should happen for a goal. Nothing was done for it.
 #[pyclass(frozen, eq, module = "castle_py")]
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    #[serde(flatten)]
     plan: castle_core::Plan,
     requests: RequestCounts,
 }
 
 impl Plan {
     /// Keeps a plan beside what looking cost.
-    pub fn new(plan: castle_core::Plan, requests: RequestCounts) -> Self {
+    pub fn new(mut plan: castle_core::Plan, requests: RequestCounts) -> Self {
+        spelled(&mut plan.problems);
         Self { plan, requests }
+    }
+}
+
+/// What a plan says of itself as data: `changes` and `records()` are parts of it.
+#[derive(Serialize)]
+struct Document<'a> {
+    goal: Goal,
+    life: Option<u32>,
+    changes: Vec<Change<'a>>,
+    steps: Vec<Step<'a>>,
+    problems: &'a [Problem],
+    requests: &'a RequestCounts,
+}
+
+#[derive(Serialize)]
+struct Change<'a> {
+    symbol: String,
+    subject: &'a str,
+    disruption: Disruption,
+    detail: &'a str,
+}
+
+/// One step, its deadline in seconds.
+#[derive(Serialize)]
+struct Step<'a> {
+    id: &'a str,
+    action: &'a Action,
+    needs: &'a [String],
+    limit: Option<&'a str>,
+    deadline: f64,
+    because: &'a str,
+}
+
+impl<'a> From<&'a castle_core::plan::Change> for Change<'a> {
+    fn from(change: &'a castle_core::plan::Change) -> Self {
+        Self {
+            symbol: change.symbol.to_string(),
+            subject: &change.subject,
+            disruption: change.disruption,
+            detail: &change.detail,
+        }
+    }
+}
+
+impl<'a> From<&'a PlannedStep> for Step<'a> {
+    fn from(step: &'a PlannedStep) -> Self {
+        Self {
+            id: &step.id,
+            action: &step.action,
+            needs: &step.needs,
+            limit: step.limit.as_deref(),
+            deadline: step.deadline.as_secs_f64(),
+            because: &step.because,
+        }
+    }
+}
+
+impl Plan {
+    fn document(&self) -> Document<'_> {
+        let castle_core::Plan { goal, life, changes, steps, problems, .. } = &self.plan;
+        Document {
+            goal: *goal,
+            life: *life,
+            changes: changes.iter().map(Change::from).collect(),
+            steps: steps.iter().map(Step::from).collect(),
+            problems,
+            requests: &self.requests,
+        }
     }
 }
 
@@ -59,39 +128,12 @@ impl Plan {
     /// The differences, as records.
     #[getter]
     fn changes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let rows: Vec<_> = self
-            .plan
-            .changes
-            .iter()
-            .map(|change| {
-                serde_json::json!({
-                    "symbol": change.symbol.to_string(),
-                    "subject": change.subject,
-                    "disruption": change.disruption,
-                    "detail": change.detail,
-                })
-            })
-            .collect();
-        plain(py, &rows)
+        plain(py, &self.document().changes)
     }
 
     /// The steps as records, those first that others wait for.
     fn records<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let rows: Vec<_> = self
-            .plan
-            .steps
-            .iter()
-            .map(|step| {
-                serde_json::json!({
-                    "id": step.id,
-                    "needs": step.needs,
-                    "limit": step.limit,
-                    "deadline": step.deadline.as_secs_f64(),
-                    "because": step.because,
-                })
-            })
-            .collect();
-        plain(py, &rows)
+        plain(py, &self.document().steps)
     }
 
     /// Everything that is wrong or worth knowing.
@@ -108,7 +150,7 @@ impl Plan {
 
     /// The plan as a dictionary that JSON can hold.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        plain(py, self)
+        plain(py, &self.document())
     }
 
     fn __str__(&self) -> String {

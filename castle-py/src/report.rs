@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use serde::Serialize;
 
-use crate::error::{Failure, problems};
+use crate::error::{Failure, problems, spelled};
 use crate::record::plain;
 
 /// One step as it ran, in seconds since the run began.
@@ -43,7 +43,8 @@ pub struct Report {
 impl Report {
     /// Keeps what `report` says, beside the ideal time that was computed before
     /// the run.
-    pub fn new(report: castle_core::Report, ideal: Option<Duration>) -> Self {
+    pub fn new(mut report: castle_core::Report, ideal: Option<Duration>) -> Self {
+        spelled(&mut report.problems);
         // Where nothing had to be done there was no way to go.
         let ideal = ideal.filter(|_| !report.timeline.steps.is_empty());
         let steps = report.timeline.steps.into_iter().map(|step| Step {
@@ -76,7 +77,11 @@ impl Report {
             return None;
         }
         Some(self.error.clone().unwrap_or_else(|| {
-            let found: Vec<_> = self.problems.iter().filter(|problem| problem.is_error()).collect();
+            let mut found: Vec<_> = self.problems.iter().filter(|problem| problem.is_error()).collect();
+            if found.is_empty() {
+                // A destroy is refused by what it leaves alone, which refuses no plan.
+                found = self.problems.iter().collect();
+            }
             let told: Vec<_> = found.iter().map(ToString::to_string).collect();
             Failure {
                 code: self.outcome(),

@@ -1,8 +1,10 @@
 //! What a lab tells others: its option document, and what was asked of it.
 
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use castle_core::options::SecretsAccess;
 use castle_core::{Error, ErrorKind, Result, SecretStore};
@@ -10,51 +12,120 @@ use castle_gitops::secrets::FileSecrets;
 use castle_lab::Lab;
 use serde::Serialize;
 
-/// Where a served lab can be found.
-pub struct Served {
-    /// The option document.
-    pub document: PathBuf,
-    /// The folder of its secrets.
-    pub secrets: PathBuf,
+use crate::place::Place;
+
+/// The name of the option document.
+const DOCUMENT: &str = "lab.yaml";
+
+/// The right to serve a lab. Given back if it comes to nothing, so that another try,
+/// with another folder, can be made.
+struct Claim<'a> {
+    serving: &'a AtomicBool,
+    is_kept: bool,
+}
+
+impl<'a> Claim<'a> {
+    fn of(serving: &'a AtomicBool) -> Result<Self> {
+        if serving.swap(true, Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::AlreadyExists, "the lab is served already")
+                .hint("use the document that was written first"));
+        }
+        Ok(Self { serving, is_kept: false })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.serving.store(false, Ordering::SeqCst);
+        }
+    }
 }
 
 /// Writes `lab.yaml`, and the secrets that the lab holds, into a folder that only
-/// its owner may read.
+/// its owner may read, and has the lab keep its secrets there from now on.
 ///
 /// # Errors
 ///
-/// Those of [`Lab::options`] and of the stores; [`ErrorKind::PermissionDenied`] if
-/// the folder cannot be written.
-pub async fn serve(lab: &Lab, folder: &Path) -> Result<Served> {
+/// Those of [`Lab::options`] and of the stores; [`ErrorKind::AlreadyExists`] if the
+/// lab is served already, or another one was served from that folder;
+/// [`ErrorKind::PermissionDenied`] if others may enter the folder, or it cannot be
+/// written.
+pub async fn serve(lab: &Lab, place: &Place, folder: &Path) -> Result<PathBuf> {
+    // Before anything is written: a second call must leave no trace.
+    let mut claim = Claim::of(&place.serving)?;
     let run = lab.new_run();
     let mut options = lab.options(run)?;
     // Each client process is a run of its own; one document cannot tell them apart.
     options.source = None;
-    let write = || -> std::io::Result<Served> {
-        let mut private = std::fs::DirBuilder::new();
-        private.recursive(true).mode(0o700).create(folder)?;
-        let folder = folder.canonicalize()?;
-        private.create(folder.join("secrets"))?;
-        Ok(Served { document: folder.join("lab.yaml"), secrets: folder.join("secrets") })
-    };
-    let unwritable = |error| {
-        Error::new(ErrorKind::PermissionDenied, format!("{} cannot be written", folder.display()))
-            .hint("name a folder that this user may write to")
-            .caused_by(error)
-    };
-    let served = write().map_err(unwritable)?;
-    let (held, kept) = (lab.secrets(run), FileSecrets::open(&served.secrets)?);
+    let folder = private(folder)?;
+    let secrets = folder.join("secrets");
+    is_unused(&secrets)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&secrets).map_err(|error| unwritable(&secrets, error))?;
+    let (held, kept) = (lab.secrets(run), FileSecrets::open(&secrets)?);
     for key in held.list("").await? {
         if let Some(value) = held.get(&key).await? {
             kept.put(&key, &value).await?;
         }
     }
-    options.secrets = SecretsAccess::Files(served.secrets.clone());
-    let text = options.render();
-    let mut file = std::fs::OpenOptions::new();
-    let file = file.write(true).create(true).truncate(true).mode(0o600).open(&served.document);
-    file.and_then(|mut file| file.write_all(text.expose().as_bytes())).map_err(unwritable)?;
-    Ok(served)
+    options.secrets = SecretsAccess::Files(secrets.clone());
+    let document = folder.join(DOCUMENT);
+    write_private(&document, options.render().expose()).map_err(|error| unwritable(&document, error))?;
+    // The claim was this call's alone, so nobody else has set it.
+    place.secrets.get_or_init(|| secrets);
+    claim.is_kept = true;
+    Ok(document)
+}
+
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    Error::new(ErrorKind::PermissionDenied, format!("{} cannot be written", path.display()))
+        .hint("name a folder that this user may write to")
+        .caused_by(error)
+}
+
+/// The folder, made if it is not there. One that others may enter is the user's to
+/// change: it may be a home, or `/tmp`.
+fn private(folder: &Path) -> Result<PathBuf> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder).and_then(|()| folder.canonicalize());
+    let folder = made.map_err(|error| unwritable(folder, error))?;
+    let mode = fs::metadata(&folder).map_err(|error| unwritable(&folder, error))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let told = format!("others may enter {}, whose mode is {mode:o}: a token would lie there", folder.display());
+        let hint = format!("name a folder that does not exist yet, or `chmod 700 {}`", folder.display());
+        return Err(Error::new(ErrorKind::PermissionDenied, told).hint(hint));
+    }
+    Ok(folder)
+}
+
+/// Refuses a folder of secrets that is in use: its lives are those of another lab,
+/// whose machines do not stand in this one.
+fn is_unused(secrets: &Path) -> Result<()> {
+    let first = match fs::read_dir(secrets) {
+        Ok(mut entries) => entries.next(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(unwritable(secrets, error)),
+    };
+    match first {
+        None => Ok(()),
+        Some(Err(error)) => Err(unwritable(secrets, error)),
+        Some(Ok(entry)) => {
+            let told = format!("{} holds secrets of an earlier lab ({})", secrets.display(), entry.path().display());
+            Err(Error::new(ErrorKind::AlreadyExists, told).hint("name another folder: each lab is served from its own"))
+        }
+    }
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let fresh = path.with_extension("yaml.new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)
 }
 
 /// One request, as a row of a table.

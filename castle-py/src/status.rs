@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use castle_core::handover::HandoverState;
-use castle_core::{Inventory, KubeNode, Life, MachineSpec, Observation, Part, RequestCounts, Slot};
+use castle_core::{Inventory, KubeNode, MachineSpec, Observation, Part, RequestCounts, Slot};
 use pyo3::prelude::*;
 use serde::Serialize;
 
@@ -115,6 +115,12 @@ impl Status {
                 None
             }
         };
+        if let Part::Unknown(why) = &seen.has_key {
+            unknown.insert("project key", why.clone());
+        }
+        if let Some(Part::Unknown(why)) = &seen.bundle {
+            unknown.insert("secrets", why.clone());
+        }
         let machines = match &seen.machines {
             Part::Known(inventory) => project.machines.iter().map(|spec| MachineStatus::of(spec, inventory)).collect(),
             Part::Unknown(why) => {
@@ -141,7 +147,7 @@ impl Status {
         Self {
             cluster: project.cluster.name.to_string(),
             life: newest.map(|(number, _)| number),
-            life_state: newest.map(|(_, life)| state_of(life)),
+            life_state: newest.map(|(_, life)| life.state()),
             machines,
             nodes,
             handover,
@@ -162,14 +168,6 @@ fn handed(state: &HandoverState) -> Handed {
     Handed { handed_over: why_not.is_none(), why_not, state: state.clone() }
 }
 
-fn state_of(life: Life) -> &'static str {
-    match (life.ended, life.complete) {
-        (true, _) => "ended",
-        (false, true) => "whole",
-        (false, false) => "being born",
-    }
-}
-
 #[pymethods]
 impl Status {
     /// The cluster's name.
@@ -184,7 +182,7 @@ impl Status {
         self.life
     }
 
-    /// `being born`, `whole` or `ended`.
+    /// `being born`, `whole`, `ended`, or `without its secrets`.
     #[getter]
     fn life_state(&self) -> Option<&'static str> {
         self.life_state

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use pyo3::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::raised;
-use crate::gate::call_in;
+use crate::process::Process;
+use crate::teller::{Teller, call};
 
 /// How often Python is asked for signals while somebody blocks. The work ends soon
 /// after it is stopped, so Ctrl-C is obeyed within 0.3 s with room to spare.
@@ -32,7 +34,8 @@ where
 struct State {
     outcome: Option<Result<Produce>>,
     is_over: bool,
-    listener: Option<Py<PyAny>>,
+    /// Who is to be told, and where that is handed over.
+    listener: Option<(Py<PyAny>, Sender<Py<PyAny>>)>,
 }
 
 /// Where the result of a job is put.
@@ -89,15 +92,11 @@ impl Drop for Ending {
             state.listener.take()
         };
         self.slot.changed.notify_all();
-        if let Some(listener) = listener {
-            call_in(|py| call(py, listener));
+        if let Some((listener, line)) = listener {
+            // Not here: whoever calls Python waits for the interpreter, and this is a
+            // lab's thread. The teller listens as long as there is a line.
+            let _ = line.send(listener);
         }
-    }
-}
-
-fn call(py: Python<'_>, listener: Py<PyAny>) {
-    if let Err(error) = listener.call0(py) {
-        error.write_unraisable(py, Some(listener.bind(py)));
     }
 }
 
@@ -106,6 +105,8 @@ fn call(py: Python<'_>, listener: Py<PyAny>) {
 pub struct Task {
     slot: Arc<Slot>,
     stop: CancellationToken,
+    teller: Arc<Teller>,
+    process: Process,
 }
 
 impl fmt::Debug for Task {
@@ -115,39 +116,48 @@ impl fmt::Debug for Task {
 }
 
 impl Task {
-    /// A task, and what its job ends it with. `busy` is lowered at its end.
-    pub fn new(stop: CancellationToken, busy: Option<Arc<AtomicBool>>) -> (Self, Ending) {
+    /// A task, and what its job ends it with. `busy` is lowered at its end, which the
+    /// teller tells.
+    pub fn new(stop: CancellationToken, busy: Option<Arc<AtomicBool>>, teller: Arc<Teller>) -> (Self, Ending) {
         let slot = Arc::<Slot>::default();
-        (Self { slot: Arc::clone(&slot), stop }, Ending { slot, busy, outcome: None })
+        let task = Self { slot: Arc::clone(&slot), stop, teller, process: Process::here() };
+        (task, Ending { slot, busy, outcome: None })
     }
 }
 
 #[pymethods]
 impl Task {
     /// Calls `listener()` once it is over, on another thread; at once if it is.
-    fn when_done(&self, py: Python<'_>, listener: Py<PyAny>) {
+    fn when_done(&self, py: Python<'_>, listener: Py<PyAny>) -> PyResult<()> {
+        let line = self.teller.line().map_err(|error| raised(&error))?;
         let now = {
             let mut state = self.slot.state();
             if state.is_over {
                 Some(listener)
             } else {
-                state.listener = Some(listener);
+                state.listener = Some((listener, line));
                 None
             }
         };
         if let Some(listener) = now {
             call(py, listener);
         }
+        Ok(())
     }
 
     /// Waits, with the interpreter free for other threads. A signal whose handler
-    /// raises (Ctrl-C) stops the work, and is raised.
-    pub fn wait(&self, py: Python<'_>) -> PyResult<()> {
+    /// raises (Ctrl-C) stops the work, and is raised; so does what `interrupted`
+    /// raises, which is asked as often, for handlers that only take a note.
+    #[pyo3(signature = (interrupted=None))]
+    pub fn wait(&self, py: Python<'_>, interrupted: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.process.check().map_err(|error| raised(&error))?;
         let mut raised = None;
         while !py.detach(|| self.slot.wait(POLL)) {
-            if raised.is_none()
-                && let Err(error) = py.check_signals()
-            {
+            if raised.is_some() {
+                continue;
+            }
+            let asked = || interrupted.map_or(Ok(()), |ask| ask.call0().map(drop));
+            if let Err(error) = py.check_signals().and_then(|()| asked()) {
                 self.stop.cancel();
                 raised = Some(error);
             }
@@ -157,6 +167,9 @@ impl Task {
 
     /// Drops the work as a power cut would, and waits until it is gone.
     fn cancel(&self, py: Python<'_>) {
+        if !self.process.is_here() {
+            return;
+        }
         self.stop.cancel();
         py.detach(|| while !self.slot.wait(POLL) {});
     }

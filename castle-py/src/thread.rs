@@ -51,10 +51,8 @@ impl Thread {
     /// the interpreter.
     pub fn end(mut self) {
         self.jobs = None;
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            // It was told where it happened, and nothing is left that it could harm.
-            drop(self);
-        }
+        // A panic was told where it happened, and nothing is left that it could harm.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use castle_core::{Castle, Env, Error, ErrorKind, Options, Project, Result, SecretStore};
+use castle_core::{Castle, Env, Error, ErrorKind, Options, Project, Result, SecretStore, Waiver};
 use castle_gitops::kubernetes::KubeClient;
 use castle_gitops::{FluxGitOps, secrets};
 use castle_proxmox::ProxmoxProvider;
@@ -43,6 +43,7 @@ pub async fn open(
     options: &Options,
     env: Env,
     memory: Option<Arc<dyn SecretStore>>,
+    waivers: Vec<Waiver>,
 ) -> Result<Castle> {
     let missing = |what: &str, hint: &str| Err(Error::new(ErrorKind::InvalidSpec, what).hint(hint));
     let Some(access) = &options.proxmox else {
@@ -67,5 +68,6 @@ pub async fn open(
         .gitops(Arc::new(FluxGitOps::new(options, &env, kubernetes.clone(), folder)))
         .kubernetes(Arc::new(kubernetes))
         .env(env)
+        .waivers(waivers)
         .build()
 }

@@ -19,6 +19,7 @@ from castle_py import (
     ConflictError,
     Event,
     EvidenceMissingError,
+    Fault,
     InvalidSpecError,
     Lab,
     Project,
@@ -86,6 +87,10 @@ def test_values_are_rows_and_plain_data(blue: Project) -> None:
     assert [row["id"] for row in rows] == [step["id"] for step in report.steps]
     assert all(row["seconds"] == pytest.approx(row["end"] - row["start"], abs=0.002) for row in rows)
     assert {row["id"] for row in plan.records()} >= {row["id"] for row in rows}
+    # A part that is asked for alone says the same as the whole.
+    assert plan.to_dict()["steps"] == plan.records() and plan.to_dict()["changes"] == plan.changes
+    assert {change["symbol"] for change in plan.changes} == {"+", "~"}
+    assert all(step["because"] and step["deadline"] > 0 and "limit" in step for step in plan.to_dict()["steps"])
     assert [row["name"] for row in status.records()] == [machine.name for machine in blue.machines]
     writes = sum(count["write"] for count in report.requests.values())
     assert sum(1 for row in journal if row["write"] and row["backend"] == "proxmox") <= writes
@@ -113,7 +118,7 @@ def test_time_stands_still_while_an_event_is_looked_at(blue: Project) -> None:
 
 
 def test_a_fault_can_be_thrown_between_two_events(blue: Project) -> None:
-    broken = {"backend": "proxmox", "kind": "POST qemu/status/start", "effect": "answer_lost"}
+    broken: Fault = {"backend": "proxmox", "kind": "POST qemu/status/start", "effect": "answer_lost"}
     with sync.Lab(blue) as lab:
         run = lab.castle().follow("create", until="machines_running")
         assert isinstance(event := next(run), Event) and event.kind == "round_started"
@@ -208,6 +213,21 @@ def test_a_run_that_is_left_is_dropped(blue: Project) -> None:
     told(main())
 
 
+def test_a_run_that_ended_keeps_its_report_when_it_is_left(blue: Project) -> None:
+    with sync.Lab(blue) as lab:
+        with lab.castle().follow("create", until="machines_running") as run:
+            for _ in run:
+                pass
+        assert run.report().outcome == "ok"
+        run.close()
+        assert run.report() == run.report()
+        # One that was never asked for is dropped, and so is one on its way.
+        with lab.castle().follow("create") as idle:
+            pass
+        with pytest.raises(ConflictError, match="dropped"):
+            idle.report()
+
+
 def test_a_virtual_lab_does_one_thing_at_a_time_and_two_labs_do_two(blue: Project) -> None:
     async def main() -> None:
         async with Lab(blue) as lab, Lab(blue, seed=2) as other:
@@ -248,8 +268,18 @@ def test_time_is_moved_by_hand(blue: Project) -> None:
         lab.advance(3600)
         lab.advance(timedelta(minutes=1))
         assert lab.simulated_seconds == pytest.approx(3660, abs=1)
-        with pytest.raises(CastleError, match="no number of seconds"):
-            lab.advance(-1)
+        for wrong in (-1, float("nan"), float("inf"), 1e300):
+            with pytest.raises(CastleError, match=f"{wrong!r}.* is no number of seconds|NaN is no number") as caught:
+                lab.advance(wrong)
+            assert len(str(caught.value)) < 300
+        for word in ("60", None, True):
+            with pytest.raises(InvalidSpecError, match=f"{word!r} is no span of time"):
+                lab.advance(word)  # type: ignore[arg-type]
+        # Farther than a timer of the runtime reaches.
+        lab.advance(timedelta(days=365 * 100))
+        assert lab.simulated_seconds == pytest.approx(3660 + 365 * 100 * 86400, abs=1)
+        with pytest.raises(InvalidSpecError, match="thousand years"):
+            lab.advance(1e12)
 
 
 def test_virtual_time_is_not_mixed_with_foreign_clients(blue: Project, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from castle_py import CastleError, InvalidSpecError, NotFoundError, Project, Report, sync
+from castle_py import CastleError, InvalidSpecError, NotFoundError, Project, Report, aio, sync
 
 
 def test_a_castle_is_born_seen_and_removed(blue: Project) -> None:
@@ -122,11 +122,22 @@ def test_options_are_named_and_checked(blue: Project) -> None:
     with pytest.raises(InvalidSpecError, match="pace"):
         sync.Lab(blue, pace="soon")
     with pytest.raises(InvalidSpecError, match="a fault is not understood"):
-        sync.Lab(blue, faults=[{"kind": "POST qemu"}])
+        sync.Lab(blue, faults=[{"kind": "POST qemu"}])  # type: ignore[typeddict-item]
     with pytest.raises(TypeError):
         sync.Lab(blue, seed="seven")  # type: ignore[arg-type]
-    with pytest.raises(OverflowError):
-        sync.Lab(blue, seed=-1)
+    for seed in (-1, 2**64):
+        with pytest.raises(InvalidSpecError, match=f"seed {seed}") as caught:
+            sync.Lab(blue, seed=seed)
+        assert caught.value.hint and "from 0" in caught.value.hint
+    for pace in (1e30, "1e30x", 1e-30, 0, float("nan")):
+        with pytest.raises(InvalidSpecError, match="pace") as caught:
+            sync.Lab(blue, pace=pace)
+        assert caught.value.hint
+
+
+def test_a_lab_that_never_opened_can_be_shown() -> None:
+    for kind in (sync.Lab, aio.Lab):
+        assert repr(object.__new__(kind)) == "<Lab, never opened>"
 
 
 def test_other_threads_run_and_one_lab_does_one_thing(blue: Project) -> None:

@@ -3,7 +3,7 @@
 mod git;
 mod infisical;
 pub(crate) mod kubernetes;
-mod proxmox;
+pub(crate) mod proxmox;
 pub(crate) mod talos;
 pub(crate) mod web;
 

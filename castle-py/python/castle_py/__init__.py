@@ -31,6 +31,7 @@ from castle_py.exceptions import (
     UnreachableError,
     UnsupportedError,
 )
+from castle_py.home import Fault
 from castle_py.secret import Secret
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Event",
     "EvidenceMissingError",
     "ExhaustedError",
+    "Fault",
     "ForeignOwnerError",
     "InvalidSpecError",
     "Lab",

@@ -22,6 +22,7 @@ __all__ = [
     "Task",
     "__version__",
     "error_codes",
+    "in_python",
 ]
 
 __version__: str
@@ -56,6 +57,7 @@ class _PlannedStep(TypedDict):
     limit: str | None
     deadline: float
     because: str
+    action: Any
 
 class _Node(TypedDict):
     name: str
@@ -73,6 +75,9 @@ class _Machine(TypedDict):
 
 def error_codes() -> list[str]:
     """The stable names of all kinds of errors; each has a class of its own in ``castle_py``."""
+
+def in_python(text: str) -> str:
+    """A hint in Python's words: flags of the command line as keywords."""
 
 @final
 class Cluster:
@@ -284,7 +289,7 @@ class Status:
     def life(self) -> int | None:
         """The number of the newest life; ``None`` before the first."""
     @property
-    def life_state(self) -> Literal["being born", "whole", "ended"] | None:
+    def life_state(self) -> Literal["being born", "whole", "ended", "without its secrets"] | None:
         """How far that life is."""
     @property
     def machines(self) -> list[MachineStatus]:
@@ -303,7 +308,8 @@ class Status:
         """The declared probes that were answered."""
     @property
     def unknown(self) -> dict[str, str]:
-        """The parts that did not answer (``lives``, ``machines``, ``nodes``, ``handover``), and why.
+        """The parts that did not answer, and why: ``lives``, ``machines``, ``nodes``, ``handover``, ``project key``,
+        ``secrets``.
 
         What is not known is never shown as absent.
         """
@@ -364,8 +370,8 @@ class Task:
 
     def when_done(self, listener: Callable[[], object]) -> None:
         """Calls ``listener()`` once it is over, on another thread; at once if it is."""
-    def wait(self) -> None:
-        """Blocks until it is over. Ctrl-C drops the work, and is raised."""
+    def wait(self, interrupted: Callable[[], object] | None = None) -> None:
+        """Blocks until it is over. Ctrl-C drops the work, and is raised; so does what ``interrupted()`` raises."""
     def cancel(self) -> None:
         """Drops the work as a power cut would, and waits until it is gone."""
     def result(self) -> Any:
@@ -383,7 +389,7 @@ class Course:
     def report(self) -> Task:
         """The report, once it has ended; the run goes on until then."""
     def close(self) -> None:
-        """Drops the run, as a power cut would."""
+        """Drops the run, as a power cut would. One that has ended keeps its report."""
 
 @final
 class Home:
@@ -419,6 +425,7 @@ class Home:
         replaces: int | None,
         abandon: bool,
         waive_data: str | None,
+        waive_ownership: dict[int, str],
     ) -> Task:
         """Looks, and decides what ``goal`` needs."""
     def check(self) -> Task:
@@ -434,6 +441,7 @@ class Home:
         replaces: int | None,
         abandon: bool,
         waive_data: str | None,
+        waive_ownership: dict[int, str],
         confirm: str | None,
     ) -> Course:
         """A run that begins when it is asked for."""

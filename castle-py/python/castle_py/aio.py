@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, final
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, final
 
 from castle_py import _castle
 from castle_py._castle import Plan, Project, Report, Status
 from castle_py.event import Event, event_of
-from castle_py.exceptions import Problem
-from castle_py.home import CastleFacts, Goal, LabFacts, LostLife, Milestone, course_of, open_house, seconds_of
+from castle_py.exceptions import Problem, UnsupportedError
+from castle_py.home import CastleFacts, Goal, LabFacts, LostLife, Milestone, course_of, open_house, seconds_of, waivers_of
 from castle_py.secret import Secret
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 __all__ = ["Castle", "Lab", "Run"]
 
+_P = ParamSpec("_P")
 
-async def _finished(task: _castle.Task) -> Any:
-    """Waits for the home's thread. A cancelled wait drops the work."""
+# A loop that sleeps does not see that a handler of Ctrl-C cancelled a task (ipykernel's does that); one that wakes so
+# often does.
+_SLICE = 0.1
+
+
+async def _finished(begin: Callable[_P, _castle.Task], *args: _P.args, **kwargs: _P.kwargs) -> Any:
+    """Begins work on the home's thread and waits for it. A cancelled wait drops the work."""
     # Whoever awaits has loaded it; an import of castle alone does not pay for it.
     import asyncio
 
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        told = "no event loop of asyncio runs here, and castle_py awaits on no other"
+        hint = "use castle_py.sync, in a thread: `await trio.to_thread.run_sync(castle.create)`"
+        raise UnsupportedError("unsupported", told, hint) from None
     done = loop.create_future()
 
     def settle() -> None:
@@ -37,12 +51,23 @@ async def _finished(task: _castle.Task) -> Any:
         except RuntimeError:
             pass  # the loop was closed meanwhile, and waits for nothing
 
-    task.when_done(tell)
+    next_wake: asyncio.TimerHandle
+
+    def wake() -> None:
+        nonlocal next_wake
+        next_wake = loop.call_later(_SLICE, wake)
+
+    wake()
     try:
-        await done
-    except BaseException:
-        task.cancel()
-        raise
+        task = begin(*args, **kwargs)
+        try:
+            task.when_done(tell)
+            await done
+        except BaseException:
+            task.cancel()
+            raise
+    finally:
+        next_wake.cancel()
     return task.result()
 
 
@@ -66,14 +91,14 @@ class Run(AsyncIterator[Event]):
         return self
 
     async def __anext__(self) -> Event:
-        raw = await _finished(self._course.next_event())
+        raw = await _finished(self._course.next_event)
         if raw is None:
             raise StopAsyncIteration
         return event_of(raw)
 
     async def report(self) -> Report:
         """The report. The run goes on to its end, without showing further events."""
-        return await _finished(self._course.report())  # type: ignore[no-any-return]
+        return await _finished(self._course.report)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Drops the run, as a power cut would. One that has ended is not touched."""
@@ -120,20 +145,27 @@ class Castle(CastleFacts):
         replaces: int | None = None,
         abandon: bool = False,
         waive_data: str | None = None,
+        waive_ownership: Mapping[int, str | UUID] | None = None,
     ) -> Plan:
         """Looks, and decides what ``goal`` needs. Reads only."""
-        task = self._home.plan(
-            goal, until=until, lost_life=lost_life, replaces=replaces, abandon=abandon, waive_data=waive_data
+        return await _finished(  # type: ignore[no-any-return]
+            self._home.plan,
+            goal,
+            until=until,
+            lost_life=lost_life,
+            replaces=replaces,
+            abandon=abandon,
+            waive_data=waive_data,
+            waive_ownership=waivers_of(waive_ownership),
         )
-        return await _finished(task)  # type: ignore[no-any-return]
 
     async def check(self) -> list[Problem]:
         """Looks for everything that would stop the first create. Reads only."""
-        return await _finished(self._home.check())  # type: ignore[no-any-return]
+        return await _finished(self._home.check)  # type: ignore[no-any-return]
 
     async def status(self) -> Status:
         """Looks, and changes nothing."""
-        return await _finished(self._home.status())  # type: ignore[no-any-return]
+        return await _finished(self._home.status)  # type: ignore[no-any-return]
 
     async def create(self, *, until: Milestone | None = None, lost_life: LostLife = "ask") -> Report:
         """Brings the cluster to life, from whatever is there, as far as ``until``."""
@@ -150,6 +182,7 @@ class Castle(CastleFacts):
         replaces: int | None = None,
         abandon: bool = False,
         waive_data: str | None = None,
+        waive_ownership: Mapping[int, str | UUID] | None = None,
         confirm: str | None = None,
     ) -> Report:
         """Ends what stands and begins the next life.
@@ -158,13 +191,30 @@ class Castle(CastleFacts):
         that can be repeated: once a newer life exists, it finishes that one.
         """
         run = self.follow(
-            "rebirth", until=until, replaces=replaces, abandon=abandon, waive_data=waive_data, confirm=confirm
+            "rebirth",
+            until=until,
+            replaces=replaces,
+            abandon=abandon,
+            waive_data=waive_data,
+            waive_ownership=waive_ownership,
+            confirm=confirm,
         )
         return await run.report()
 
-    async def destroy(self, *, waive_data: str | None = None, confirm: str | None = None) -> Report:
-        """Removes every machine that is provably the castle's."""
-        return await self.follow("destroy", waive_data=waive_data, confirm=confirm).report()
+    async def destroy(
+        self,
+        *,
+        waive_data: str | None = None,
+        waive_ownership: Mapping[int, str | UUID] | None = None,
+        confirm: str | None = None,
+    ) -> Report:
+        """Removes every machine that is provably the castle's.
+
+        Once the secret store is lost nothing proves that. ``waive_ownership={421: "its uuid"}`` says of one
+        machine that it is yours all the same; it fits this machine and no other.
+        """
+        run = self.follow("destroy", waive_data=waive_data, waive_ownership=waive_ownership, confirm=confirm)
+        return await run.report()
 
     def follow(
         self,
@@ -175,6 +225,7 @@ class Castle(CastleFacts):
         replaces: int | None = None,
         abandon: bool = False,
         waive_data: str | None = None,
+        waive_ownership: Mapping[int, str | UUID] | None = None,
         confirm: str | None = None,
     ) -> Run:
         """A run whose events can be followed."""
@@ -186,17 +237,18 @@ class Castle(CastleFacts):
             replaces=replaces,
             abandon=abandon,
             waive_data=waive_data,
+            waive_ownership=waive_ownership,
             confirm=confirm,
         )
         return Run(course)
 
     async def kubeconfig(self) -> Secret:
         """An administrator's kubeconfig. Raises ``UnsupportedError`` in a virtual lab."""
-        return Secret(await _finished(self._home.credential("kubeconfig")))
+        return Secret(await _finished(self._home.credential, "kubeconfig"))
 
     async def talosconfig(self) -> Secret:
         """An administrator's talosconfig. Raises ``UnsupportedError`` in a virtual lab."""
-        return Secret(await _finished(self._home.credential("talosconfig")))
+        return Secret(await _finished(self._home.credential, "talosconfig"))
 
 
 @final
@@ -218,15 +270,15 @@ class Lab(LabFacts):
 
     async def advance(self, time: float | timedelta) -> None:
         """Moves virtual time by hand, in seconds or a ``timedelta``."""
-        await _finished(self._home.advance(seconds_of(time)))
+        await _finished(self._home.advance, seconds_of(time))
 
     async def delay_webhook(self, namespace: str, service: str, time: float | timedelta) -> None:
         """Lets the webhook behind a service answer so much later than its pod is ready."""
-        await _finished(self._home.delay_webhook(namespace, service, seconds_of(time)))
+        await _finished(self._home.delay_webhook, namespace, service, seconds_of(time))
 
     async def webhook_answers_since(self, namespace: str, service: str) -> float | None:
         """Since when it truly answers, in the lab's seconds. No client can read this."""
-        return await _finished(self._home.webhook_answers_since(namespace, service))  # type: ignore[no-any-return]
+        return await _finished(self._home.webhook_answers_since, namespace, service)  # type: ignore[no-any-return]
 
     async def serve(self, folder: str | os.PathLike[str]) -> Path:
         """Writes ``lab.yaml`` into a private folder, for ``Castle.open`` and the command line.
@@ -234,7 +286,7 @@ class Lab(LabFacts):
         The secrets of the lab's castle move there too. Raises ``UnsupportedError`` in
         virtual time, with the way to do it right.
         """
-        return await _finished(self._home.serve(folder))  # type: ignore[no-any-return]
+        return await _finished(self._home.serve, folder)  # type: ignore[no-any-return]
 
     async def kubeconfig(self) -> Secret:
         """The kubeconfig of its castle. Raises ``UnsupportedError`` in virtual time."""

@@ -6,10 +6,14 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Required, TypeAlias, TypedDict
 
 from castle_py import _castle
 from castle_py._castle import Project
+from castle_py.exceptions import InvalidSpecError
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 __all__ = ["Fault", "Goal", "LostLife", "Milestone", "Request"]
 
@@ -24,9 +28,58 @@ Milestone: TypeAlias = Literal[
 LostLife: TypeAlias = Literal["ask", "continue", "begin"]
 """What to do about a life that lost its machines without a tombstone."""
 
-Fault: TypeAlias = Mapping[str, Any]
-"""What goes wrong, as data: ``effect``, and which requests it hits (``backend``, ``kind``, ``entity``, ``write``,
-``run``, ``index``, ``skip``, ``times``)."""
+
+class _Status(TypedDict, total=False):
+    status: Required[int]
+    reason: str
+    body: str
+    after: bool
+
+
+class _Delay(TypedDict):
+    seconds: float | timedelta
+
+
+class _Cut(TypedDict):
+    after: bool
+
+
+class _StatusEffect(TypedDict):
+    status: _Status
+
+
+class _DelayEffect(TypedDict):
+    delay: _Delay
+
+
+class _CutEffect(TypedDict):
+    cut: _Cut
+
+
+class Fault(TypedDict, total=False):
+    """What goes wrong, as data: an effect, and which requests it hits. What is not said matches every request."""
+
+    effect: Required[
+        Literal["stall", "reset_before", "reset_after", "answer_lost"] | _StatusEffect | _DelayEffect | _CutEffect
+    ]
+    """``{"status": {"status": 500}}`` answers so, ``{"delay": {"seconds": 30}}`` takes longer, ``answer_lost`` does
+    what was asked and says nothing, ``{"cut": {"after": False}}`` cuts the power of the run."""
+    backend: Literal["git", "infisical", "kubernetes", "proxmox", "secrets", "talos", "web"]
+    """The server."""
+    kind: str
+    """As the journal has it: ``POST qemu``; a ``*`` at the end matches all that begin so."""
+    entity: str
+    """What the request is about, as the journal has it."""
+    write: bool
+    """Only those that may change the world, or only those that cannot."""
+    run: int
+    """Only those of this run."""
+    index: int
+    """Only the request with this place among its run's, from 0."""
+    skip: int
+    """How many pass unharmed first."""
+    times: int
+    """How many are hit then; 1 if not said."""
 
 
 class Request(TypedDict):
@@ -51,7 +104,58 @@ def project_of(project: Project | str | os.PathLike[str]) -> Project:
 
 def seconds_of(time: float | timedelta) -> float:
     """Seconds of a number or a span."""
-    return time.total_seconds() if isinstance(time, timedelta) else float(time)
+    if isinstance(time, timedelta):
+        return time.total_seconds()
+    if isinstance(time, bool) or not hasattr(time, "__float__"):
+        raise _wrong(f"{time!r} is no span of time", "give a number of seconds, or a datetime.timedelta")
+    return float(time)
+
+
+def seed_of(seed: int) -> int:
+    """A seed, if it is one."""
+    if isinstance(seed, int) and not 0 <= seed < 2**64:
+        raise _wrong(f"seed {seed} is out of range", "give a whole number from 0 to 2**64 - 1")
+    return seed
+
+
+def faults_of(faults: Iterable[Fault]) -> str:
+    """Faults as the native half takes them: a list in JSON."""
+    hint = "a fault is a dictionary: faults=[{...}, {...}], add_faults({...}, {...})"
+    if isinstance(faults, (str, bytes, Mapping)) or not isinstance(faults, Iterable):
+        raise _wrong(f"faults: a list is wanted, and this is a {type(faults).__name__}", hint)
+    given = list(faults)
+    for place, fault in enumerate(given, 1):
+        if not isinstance(fault, Mapping):
+            raise _wrong(f"fault {place}: a dictionary is wanted, and this is a {type(fault).__name__}", hint)
+
+    def plain(value: object) -> object:
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise TypeError(f"{value!r} is no plain value")
+
+    try:
+        return json.dumps(given, default=plain, allow_nan=False)
+    except TypeError as error:
+        raise _wrong(f"faults: {error}", "a fault is made of texts, numbers, True and False") from None
+    except ValueError:
+        raise _wrong("faults: a number among them is not finite", "give seconds such as 30 or 0.5") from None
+
+
+def waivers_of(waive_ownership: Mapping[int, str | UUID] | None) -> dict[int, str]:
+    """Machines that are the castle's by the caller's word: number and uuid."""
+    if waive_ownership is None:
+        return {}
+    try:
+        return {int(vmid): str(uuid) for vmid, uuid in waive_ownership.items()}
+    except (AttributeError, ValueError, TypeError):
+        told = f"waive_ownership: {waive_ownership!r} is no mapping of numbers of machines to their uuids"
+        raise _wrong(told, 'give {421: "its uuid"}, as status() and the hypervisor show it') from None
+
+
+def _wrong(told: str, hint: str) -> InvalidSpecError:
+    return InvalidSpecError("invalid_spec", told, hint)
 
 
 class LabFacts:
@@ -71,7 +175,7 @@ class LabFacts:
 
         ``pace`` is ``"virtual"``, ``"real"`` or a factor such as ``"60x"`` or ``60``.
         """
-        self._home = _castle.Home.lab_of(project_of(project), seed, str(pace), json.dumps([dict(f) for f in faults]))
+        self._home = _castle.Home.lab_of(project_of(project), seed_of(seed), str(pace), faults_of(faults))
 
     @property
     def project(self) -> Project:
@@ -105,13 +209,16 @@ class LabFacts:
 
     def add_faults(self, *faults: Fault) -> None:
         """Adds faults behind the others, also while a run is held between two events."""
-        self._home.add_faults(json.dumps([dict(fault) for fault in faults]))
+        self._home.add_faults(faults_of(faults))
 
     def journal(self) -> list[Request]:
         """Every request so far, as records for a data frame."""
         return self._home.journal()
 
     def __repr__(self) -> str:
+        # A debugger shows also what `__init__` refused.
+        if not hasattr(self, "_home"):
+            return "<Lab, never opened>"
         state = ", closed" if self.closed else ""
         name = self.project.cluster.name
         pace = "" if self.pace == "virtual" else f", {self.pace}"
@@ -155,6 +262,7 @@ def course_of(
     replaces: int | None = None,
     abandon: bool = False,
     waive_data: str | None = None,
+    waive_ownership: Mapping[int, str | UUID] | None = None,
     confirm: str | None = None,
 ) -> _castle.Course:
     """A run that begins when it is asked for."""
@@ -165,5 +273,6 @@ def course_of(
         replaces=replaces,
         abandon=abandon,
         waive_data=waive_data,
+        waive_ownership=waivers_of(waive_ownership),
         confirm=confirm,
     )

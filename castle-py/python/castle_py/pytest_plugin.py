@@ -4,12 +4,14 @@
     def test_it_rises_again(castle_lab):
         assert castle_lab.castle().rebirth().outcome == "ok"
 
-``castle_lab`` blocks, ``castle_lab_async`` is for asyncio. What the marker does not say comes from the ini file
-(``castle_project``) and from the command line (``--castle-project``, ``--castle-seed``).
+``castle_lab`` blocks, ``castle_lab_async`` is for asyncio. A marker of the test adds to those of its class and module;
+paths are from the root folder. What no marker says comes from the ini file (``castle_project``) and from the command
+line (``--castle-project``, ``--castle-seed``).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +40,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _wishes(request: pytest.FixtureRequest) -> tuple[Any, dict[str, Any]]:
-    marker = request.node.get_closest_marker("castle")
-    wishes = dict(marker.kwargs) if marker else {}
+    # From far (the module) to near (the test): what is said nearer holds, and the rest stays.
+    markers = [*request.node.iter_markers("castle")][::-1]
+    wishes = {name: wish for marker in markers for name, wish in marker.kwargs.items()}
     unknown = set(wishes) - {"project", "seed", "pace", "faults"}
-    if unknown or (marker and marker.args):
+    if unknown or any(marker.args for marker in markers):
         pytest.fail(f"pytest.mark.castle takes project=, seed=, pace= and faults=, not {sorted(unknown) or 'more'}")
-    project = wishes.pop("project", None) or request.config.getoption("--castle-project")
+    project = wishes.pop("project", None)
+    if isinstance(project, (str, os.PathLike)):
+        # Wherever pytest was called: a test means the same folder every time.
+        project = request.config.rootpath / project
+    if project is None:
+        project = request.config.getoption("--castle-project")
     if project is None and (declared := request.config.getini("castle_project")):
         project = request.config.rootpath / declared
     if project is None:
@@ -85,7 +93,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Tells with a failure which home it was, and what was asked of it last."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.when != "call" or not report.failed:
+    if report.when == "teardown" or not report.failed:
         return
     for lab in item.stash.get(_LABS, []):
         last = [f"{row['seconds']:8.1f} s  {row['backend']} {row['kind']} {row['entity']}: {row['status']}"

@@ -6,26 +6,73 @@ threads run on meanwhile, and Ctrl-C is heard within 0.3 s.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, final
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, final
 
 from castle_py import _castle
 from castle_py._castle import Plan, Project, Report, Status
 from castle_py.event import Event, event_of
 from castle_py.exceptions import Problem
-from castle_py.home import CastleFacts, Goal, LabFacts, LostLife, Milestone, course_of, open_house, seconds_of
+from castle_py.home import CastleFacts, Goal, LabFacts, LostLife, Milestone, course_of, open_house, seconds_of, waivers_of
 from castle_py.secret import Secret
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 __all__ = ["Castle", "Lab", "Run"]
 
+_P = ParamSpec("_P")
 
-def _finished(task: _castle.Task) -> Any:
-    """Waits for the home's thread. Ctrl-C drops the work."""
-    task.wait()
+
+@contextlib.contextmanager
+def _hearing() -> Iterator[Callable[[], None] | None]:
+    """What raises once Ctrl-C was struck, where its handler only takes a note for a loop that cannot run meanwhile."""
+    # Python hears signals in its main thread only, and without a running loop its own handler raises.
+    if threading.current_thread() is not threading.main_thread() or "asyncio" not in sys.modules:
+        yield None
+        return
+    import asyncio  # it is loaded: an import of castle alone does not pay for it
+
+    theirs = signal.getsignal(signal.SIGINT)
+    if asyncio._get_running_loop() is None or not callable(theirs):
+        yield None
+        return
+    struck = False
+
+    def take_note(number: int, frame: FrameType | None) -> None:
+        nonlocal struck
+        struck = True
+        theirs(number, frame)
+
+    def interrupted() -> None:
+        if not struck:
+            return
+        # A handler that cancels this very task (asyncio.run's does) has said how it wants it told.
+        task = asyncio.current_task()
+        raise asyncio.CancelledError if task is not None and task.cancelling() > before else KeyboardInterrupt
+
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    signal.signal(signal.SIGINT, take_note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, theirs)
+
+
+def _finished(begin: Callable[_P, _castle.Task], *args: _P.args, **kwargs: _P.kwargs) -> Any:
+    """Begins work on the home's thread and waits for it. Ctrl-C drops the work."""
+    with _hearing() as interrupted:
+        task = begin(*args, **kwargs)
+        task.wait(interrupted)
     return task.result()
 
 
@@ -49,14 +96,14 @@ class Run(Iterator[Event]):
         return self
 
     def __next__(self) -> Event:
-        raw = _finished(self._course.next_event())
+        raw = _finished(self._course.next_event)
         if raw is None:
             raise StopIteration
         return event_of(raw)
 
     def report(self) -> Report:
         """The report. The run goes on to its end, without showing further events."""
-        return _finished(self._course.report())  # type: ignore[no-any-return]
+        return _finished(self._course.report)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Drops the run, as a power cut would. One that has ended is not touched."""
@@ -102,20 +149,27 @@ class Castle(CastleFacts):
         replaces: int | None = None,
         abandon: bool = False,
         waive_data: str | None = None,
+        waive_ownership: Mapping[int, str | UUID] | None = None,
     ) -> Plan:
         """Looks, and decides what ``goal`` needs. Reads only."""
-        task = self._home.plan(
-            goal, until=until, lost_life=lost_life, replaces=replaces, abandon=abandon, waive_data=waive_data
+        return _finished(  # type: ignore[no-any-return]
+            self._home.plan,
+            goal,
+            until=until,
+            lost_life=lost_life,
+            replaces=replaces,
+            abandon=abandon,
+            waive_data=waive_data,
+            waive_ownership=waivers_of(waive_ownership),
         )
-        return _finished(task)  # type: ignore[no-any-return]
 
     def check(self) -> list[Problem]:
         """Looks for everything that would stop the first create. Reads only."""
-        return _finished(self._home.check())  # type: ignore[no-any-return]
+        return _finished(self._home.check)  # type: ignore[no-any-return]
 
     def status(self) -> Status:
         """Looks, and changes nothing."""
-        return _finished(self._home.status())  # type: ignore[no-any-return]
+        return _finished(self._home.status)  # type: ignore[no-any-return]
 
     def create(self, *, until: Milestone | None = None, lost_life: LostLife = "ask") -> Report:
         """Brings the cluster to life, from whatever is there, as far as ``until``."""
@@ -132,6 +186,7 @@ class Castle(CastleFacts):
         replaces: int | None = None,
         abandon: bool = False,
         waive_data: str | None = None,
+        waive_ownership: Mapping[int, str | UUID] | None = None,
         confirm: str | None = None,
     ) -> Report:
         """Ends what stands and begins the next life.
@@ -140,13 +195,30 @@ class Castle(CastleFacts):
         that can be repeated: once a newer life exists, it finishes that one.
         """
         run = self.follow(
-            "rebirth", until=until, replaces=replaces, abandon=abandon, waive_data=waive_data, confirm=confirm
+            "rebirth",
+            until=until,
+            replaces=replaces,
+            abandon=abandon,
+            waive_data=waive_data,
+            waive_ownership=waive_ownership,
+            confirm=confirm,
         )
         return run.report()
 
-    def destroy(self, *, waive_data: str | None = None, confirm: str | None = None) -> Report:
-        """Removes every machine that is provably the castle's."""
-        return self.follow("destroy", waive_data=waive_data, confirm=confirm).report()
+    def destroy(
+        self,
+        *,
+        waive_data: str | None = None,
+        waive_ownership: Mapping[int, str | UUID] | None = None,
+        confirm: str | None = None,
+    ) -> Report:
+        """Removes every machine that is provably the castle's.
+
+        Once the secret store is lost nothing proves that. ``waive_ownership={421: "its uuid"}`` says of one
+        machine that it is yours all the same; it fits this machine and no other.
+        """
+        run = self.follow("destroy", waive_data=waive_data, waive_ownership=waive_ownership, confirm=confirm)
+        return run.report()
 
     def follow(
         self,
@@ -157,6 +229,7 @@ class Castle(CastleFacts):
         replaces: int | None = None,
         abandon: bool = False,
         waive_data: str | None = None,
+        waive_ownership: Mapping[int, str | UUID] | None = None,
         confirm: str | None = None,
     ) -> Run:
         """A run whose events can be followed."""
@@ -168,17 +241,18 @@ class Castle(CastleFacts):
             replaces=replaces,
             abandon=abandon,
             waive_data=waive_data,
+            waive_ownership=waive_ownership,
             confirm=confirm,
         )
         return Run(course)
 
     def kubeconfig(self) -> Secret:
         """An administrator's kubeconfig. Raises ``UnsupportedError`` in a virtual lab."""
-        return Secret(_finished(self._home.credential("kubeconfig")))
+        return Secret(_finished(self._home.credential, "kubeconfig"))
 
     def talosconfig(self) -> Secret:
         """An administrator's talosconfig. Raises ``UnsupportedError`` in a virtual lab."""
-        return Secret(_finished(self._home.credential("talosconfig")))
+        return Secret(_finished(self._home.credential, "talosconfig"))
 
 
 @final
@@ -200,15 +274,15 @@ class Lab(LabFacts):
 
     def advance(self, time: float | timedelta) -> None:
         """Moves virtual time by hand, in seconds or a ``timedelta``."""
-        _finished(self._home.advance(seconds_of(time)))
+        _finished(self._home.advance, seconds_of(time))
 
     def delay_webhook(self, namespace: str, service: str, time: float | timedelta) -> None:
         """Lets the webhook behind a service answer so much later than its pod is ready."""
-        _finished(self._home.delay_webhook(namespace, service, seconds_of(time)))
+        _finished(self._home.delay_webhook, namespace, service, seconds_of(time))
 
     def webhook_answers_since(self, namespace: str, service: str) -> float | None:
         """Since when it truly answers, in the lab's seconds. No client can read this."""
-        return _finished(self._home.webhook_answers_since(namespace, service))  # type: ignore[no-any-return]
+        return _finished(self._home.webhook_answers_since, namespace, service)  # type: ignore[no-any-return]
 
     def serve(self, folder: str | os.PathLike[str]) -> Path:
         """Writes ``lab.yaml`` into a private folder, for ``Castle.open`` and the command line.
@@ -216,7 +290,7 @@ class Lab(LabFacts):
         The secrets of the lab's castle move there too. Raises ``UnsupportedError`` in
         virtual time, with the way to do it right.
         """
-        return _finished(self._home.serve(folder))  # type: ignore[no-any-return]
+        return _finished(self._home.serve, folder)  # type: ignore[no-any-return]
 
     def kubeconfig(self) -> Secret:
         """The kubeconfig of its castle. Raises ``UnsupportedError`` in virtual time."""

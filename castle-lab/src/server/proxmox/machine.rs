@@ -133,6 +133,9 @@ pub(super) fn create(request: &mut Request<'_>) -> Outcome {
     Ok(json!(upid).into())
 }
 
+/// The kind of [`change`], which waits for the machine's lock file.
+pub(super) const CHANGE: &str = "PUT qemu/config";
+
 /// `PUT …/config`: synchronous.
 pub(super) fn change(request: &mut Request<'_>) -> Outcome {
     refuse_skiplock(request)?;
@@ -162,16 +165,8 @@ pub(super) fn change(request: &mut Request<'_>) -> Outcome {
     let (host, id) = (given.host(), given.machine());
     placement::may_change(request, id, &settings, &removals)?;
     let change = Change { settings, removals, digest: given.text("digest").map(str::to_owned) };
-    match request.world.change_machine(host, id, request.who, &change) {
-        Ok(waited) => {
-            request.delay = waited;
-            Ok(Value::Null.into())
-        }
-        Err((refusal, waited)) => {
-            request.delay = waited;
-            Err(refusal)
-        }
-    }
+    request.world.change_machine(host, id, request.who, &change)?;
+    Ok(Value::Null.into())
 }
 
 fn refuse_skiplock(request: &Request<'_>) -> Result<(), Refusal> {

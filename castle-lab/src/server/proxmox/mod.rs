@@ -30,6 +30,7 @@ use crate::latency::Latency;
 use crate::world::World;
 
 use parameter::Parameters;
+pub(crate) use route::kinds;
 use route::{Permission, Route};
 
 /// The API server. It has no state: all of that is the world's.
@@ -41,8 +42,6 @@ struct Request<'a> {
     world: &'a mut World,
     who: &'a Principal,
     parameters: &'a Parameters,
-    /// How long the call is held up, on top of its latency.
-    delay: Duration,
 }
 
 /// What a handler answers.
@@ -87,6 +86,10 @@ impl Service for Proxmox {
         }
     }
 
+    fn held_up(&self, world: &World, call: &Call, waited: Duration) -> Duration {
+        held_up(world, call, waited).unwrap_or_default()
+    }
+
     fn serve(&self, world: &mut World, call: &Call) -> Reply {
         let Act { kind, entity, .. } = self.classify(world, call);
         world.arriving(call.run, &kind, &entity);
@@ -113,19 +116,22 @@ fn answer(world: &mut World, call: &Call) -> Reply {
         let text = format!("Method '{} {path}' not implemented", call.method);
         return reply::refusal(&Refusal::other(501, text));
     };
-    let mut delay = Duration::ZERO;
-    let outcome = admit(world, call, &route, &captured, &who).and_then(|parameters| {
-        let mut request = Request { world, who: &who, parameters: &parameters, delay: Duration::ZERO };
-        let outcome = (route.handler)(&mut request);
-        delay = request.delay;
-        outcome
-    });
+    let outcome = admit(world, call, &route, &captured, &who)
+        .and_then(|parameters| (route.handler)(&mut Request { world, who: &who, parameters: &parameters }));
     match outcome {
         Ok(answer) => reply::data(answer),
         Err(refusal) if refusal.status == 401 => reply::refusal(&refusal).penalised(Latency::UNAUTHENTICATED),
         Err(refusal) => reply::refusal(&refusal),
     }
-    .after(delay)
+}
+
+/// What a change that will be let in has to wait for: the machine's lock file.
+fn held_up(world: &World, call: &Call, waited: Duration) -> Option<Duration> {
+    let path = wire::check(call).and_then(|()| wire::relative_path(&call.path)).ok()?;
+    let (route, captured) = route::find(&call.method, path).filter(|(route, _)| route.kind == machine::CHANGE)?;
+    let who = login::authenticate(world, call).ok()?;
+    let parameters = admit(world, call, &route, &captured, &who).ok()?;
+    Some(world.change_held_up(parameters.host(), parameters.machine(), waited))
 }
 
 /// Rights, proxy and schema, in the order of the real server.

@@ -300,6 +300,11 @@ fn routes() -> [Route; 26] {
     ]
 }
 
+/// The kinds of all calls, as the journal names them.
+pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
+    routes().into_iter().map(|route| route.kind)
+}
+
 /// The route of a call, with what its path holds. Doubled and trailing slashes do
 /// not matter.
 pub(super) fn find(verb: &str, path: &str) -> Option<(Route, Vec<(String, String)>)> {
