@@ -4,21 +4,27 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use crate::credential;
 use crate::life::Vault;
 use crate::look::{Aim, Look};
 use crate::observation::{Observation, Part};
-use crate::plan::{Decisions, Goal, LostLife, Plan, unseen};
+use crate::plan::{Action, Decisions, Goal, LostLife, Plan, unseen};
 use crate::port::identity::Identity;
 use crate::report::Report;
 use crate::work::Backends;
 use crate::{
-    Context, Env, Error, ErrorKind, EventLog, GitOps, Kubernetes, MachineProvider, Milestone, Name, NodeOs, Problem,
-    Project, RequestCounts, Result, SecretStore, Waiver,
+    Capabilities, Context, Credential, Env, Error, ErrorKind, EventLog, GitOps, Kubernetes, MachineProvider, Milestone,
+    Name, NodeOs, Owner, Problem, Project, RequestCounts, Result, SecretStore, Waiver,
 };
+
+/// How long the backends may take to show what is there, all together. Adapters give
+/// up on single requests long before.
+const LOOK_MAX: Duration = Duration::from_secs(600);
 
 /// One declared cluster and the backends it lives on.
 ///
@@ -129,21 +135,23 @@ impl CastleBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidSpec`] if a backend is missing or says that it cannot
-    /// give birth to a declared machine.
+    /// [`ErrorKind::InvalidSpec`] if a backend is missing; or with everything, at
+    /// once, that the backends say of the declaration: what the machine provider
+    /// cannot give, and what the nodes' system would not take.
     pub fn build(self) -> Result<Castle> {
         let missing = |what: &str| Error::new(ErrorKind::InvalidSpec, format!("the castle was given no {what}"));
         let machines = self.machines.ok_or_else(|| missing("machine provider"))?;
         let secrets = self.secrets.ok_or_else(|| missing("secret store"))?;
         let identity = self.identity.ok_or_else(|| missing("identity"))?;
-        if let Some(problem) =
-            self.project.machines.iter().flat_map(|spec| machines.validate(spec)).find(Problem::is_error)
-        {
-            let error = Error::new(ErrorKind::InvalidSpec, problem.to_string());
-            return Err(match problem.hint {
-                Some(hint) => error.hint(hint),
-                None => error,
-            });
+        let mut problems = beyond(&self.project, machines.capabilities());
+        problems.extend(self.project.machines.iter().flat_map(|spec| machines.validate(spec)));
+        problems.extend(self.node_os.iter().flat_map(|os| os.validate(&self.project)));
+        problems.retain(Problem::is_error);
+        if !problems.is_empty() {
+            let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let error = Error::new(ErrorKind::InvalidSpec, told.join("; "));
+            let hints: Vec<String> = problems.into_iter().filter_map(|problem| problem.hint).collect();
+            return Err(if hints.is_empty() { error } else { error.hint(hints.join("; ")) });
         }
         let vault = Vault::new(secrets, self.project.project.clone(), self.project.cluster.name.clone());
         let env = self.env.unwrap_or_else(Env::real);
@@ -151,6 +159,23 @@ impl CastleBuilder {
         let backends = Backends { machines, vault, identity, node_os, kubernetes, gitops };
         Ok(Castle { project: Arc::new(self.project), backends, env, waivers: self.waivers })
     }
+}
+
+/// What the declaration asks for and the machine provider cannot do.
+fn beyond(project: &Project, capabilities: Capabilities) -> Vec<Problem> {
+    let lacks = |subject: &str, what: &str, hint: &str| {
+        Problem::error("beyond-provider", subject, format!("the machine provider {what}")).hint(hint)
+    };
+    let mut problems = Vec::new();
+    if project.network.vip.is_some() && !capabilities.layer2 {
+        let what = "gives its machines no common segment, so no VIP can move between them";
+        problems.push(lacks("network.vip", what, "remove `vip`, or choose another platform"));
+    }
+    if !capabilities.fixed_addresses {
+        let what = "cannot give a machine the address that is declared for it";
+        problems.push(lacks("platform", what, "choose another platform"));
+    }
+    problems
 }
 
 /// How a run behaves.
@@ -235,7 +260,42 @@ impl Castle {
     /// [`Milestone::MachinesRunning`] no node is asked.
     pub async fn observe(&self, cx: &Context, until: Milestone) -> Observation {
         let decisions = Decisions::default();
-        self.look(cx, Aim { goal: Goal::Create, decisions: &decisions, until }).await.observation
+        match self.look_in_time(cx, Aim { goal: Goal::Create, decisions: &decisions, until }).await {
+            Ok(look) => look.observation,
+            Err(error) => self.unobserved(&error.chain()),
+        }
+    }
+
+    /// An observation that knows nothing.
+    fn unobserved(&self, why: &str) -> Observation {
+        let reserved = self.project.machines.iter().map(|spec| spec.id);
+        let owner = Owner::new(self.project.project.clone(), self.project.cluster.name.clone(), None, reserved);
+        let why = || why.to_owned();
+        Observation::begun(owner, Part::Unknown(why()), Part::Unknown(why()), Part::Unknown(why()))
+    }
+
+    pub(crate) async fn look_in_time(&self, cx: &Context, aim: Aim<'_>) -> Result<Look> {
+        self.in_time(cx, async { Ok(self.look(cx, aim).await) }).await
+    }
+
+    /// Waits for an answer of the backends, but neither for ever nor when the caller
+    /// has lost interest: an adapter that does not bound its own requests would hang
+    /// every verb. For what only reads: a request that changes the world is not left
+    /// without its answer.
+    pub(crate) async fn in_time<T>(&self, cx: &Context, answer: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = cx.cancel().cancelled() => Err(Error::cancelled()),
+            answer = cx.clock().within(LOOK_MAX, answer) => answer.unwrap_or_else(|| Err(self.no_answer())),
+        }
+    }
+
+    fn no_answer(&self) -> Error {
+        let asked: Vec<&str> = self.requests().into_keys().collect();
+        let told = format!("the look was not over within {} s", LOOK_MAX.as_secs());
+        Error::new(ErrorKind::DeadlineExceeded, format!("{told}: a backend gives neither an answer nor an error"))
+            .with("backends", asked.join(", "))
+            .hint("find out which of them hangs, and run again; an adapter must bound each request of its own")
     }
 
     /// The furthest that the declaration asks for and the given backends allow.
@@ -257,7 +317,8 @@ impl Castle {
     /// # Errors
     ///
     /// When the hypervisor cannot be asked what is there or what would stop a
-    /// birth, and when a goal needs a secret store that is silent.
+    /// birth, and when a goal needs a secret store that is silent;
+    /// `DeadlineExceeded` if a backend does not answer at all, `Cancelled` if `cx` is.
     pub async fn plan(
         &self,
         cx: &Context,
@@ -266,7 +327,8 @@ impl Castle {
         until: Option<Milestone>,
     ) -> Result<Plan> {
         let (decisions, until) = (decisions.into(), self.reach(goal, until));
-        let Look { observation, silent, .. } = self.look(cx, Aim { goal, decisions: &decisions, until }).await;
+        let Look { observation, silent, .. } =
+            self.look_in_time(cx, Aim { goal, decisions: &decisions, until }).await?;
         let mut plan = Plan::of(&self.project, &observation, goal, &decisions, until);
         if let Some(error) = silent.filter(|_| plan.is_blind()) {
             return Err(error);
@@ -275,37 +337,43 @@ impl Castle {
         Ok(plan)
     }
 
-    /// Looks for everything that would stop the first create. Reads only.
+    /// Looks for everything that would stop the first create, and tells what the
+    /// declaration is warned of. Reads only.
     ///
     /// # Errors
     ///
-    /// When the hypervisor cannot be asked at all.
+    /// When the hypervisor cannot be asked at all; `DeadlineExceeded` if a backend
+    /// does not answer at all, `Cancelled` if `cx` is.
     pub async fn check(&self, cx: &Context) -> Result<Vec<Problem>> {
         let (goal, until) = (Goal::Create, Milestone::MachinesRunning);
         let decisions = Decisions::from(LostLife::Continue);
-        let Look { observation, silent, .. } = self.look(cx, Aim { goal, decisions: &decisions, until }).await;
+        let Look { observation, silent, .. } =
+            self.look_in_time(cx, Aim { goal, decisions: &decisions, until }).await?;
         let plan = Plan::of(&self.project, &observation, goal, &decisions, until);
-        let machines = &self.backends.machines;
+        let Backends { machines, vault, node_os, gitops, .. } = &self.backends;
         let mut problems = match (&observation.machines, silent) {
-            (Part::Known(inventory), _) => machines.preflight(cx, &self.project.machines, inventory).await?,
+            (Part::Known(inventory), _) => {
+                self.in_time(cx, machines.preflight(cx, &self.project.machines, inventory)).await?
+            }
             (Part::Unknown(_), Some(error)) => return Err(error),
             (Part::Unknown(_), None) => Vec::new(),
         };
-        if let Some(gitops) = self.backends.gitops.as_ref().filter(|_| self.project.gitops.is_some()) {
-            problems.extend(
-                gitops
-                    .preflight(cx, &self.project)
-                    .await
-                    .unwrap_or_else(|error| vec![unseen("gitops.repository", &error.chain())]),
-            );
+        if let Some(gitops) = gitops.as_ref().filter(|_| self.project.gitops.is_some()) {
+            let found = self.in_time(cx, gitops.preflight(cx, &self.project)).await;
+            cx.check()?;
+            problems.extend(found.unwrap_or_else(|error| vec![unseen("gitops.repository", &error.chain())]));
+        }
+        if let Some(os) = node_os {
+            let every = [Credential::Kubeconfig, Credential::Talosconfig];
+            let taken = credential::taken(vault, os.as_ref(), &self.project, &every);
+            problems.extend(self.in_time(cx, async { Ok(taken.await) }).await?);
         }
         for problem in plan.problems {
-            // What the provider has told of the same machine comes with its command.
-            let same = |known: &Problem| known.is_error() && problem.subject.ends_with(&known.subject);
-            if !problems.iter().any(same) {
+            if !problems.iter().any(|known| known.is_error() && says_the_same(known, &problem)) {
                 problems.push(problem);
             }
         }
+        problems.extend(self.project.warnings.iter().cloned());
         Ok(problems)
     }
 
@@ -335,9 +403,21 @@ impl Castle {
                 _ => Ok(Vec::new()),
             }
         };
-        let (machines, handover) = futures::join!(self.backends.machines.preflight(cx, &births, inventory), handover);
-        let (machines, handover) = (machines?, handover?);
-        plan.problems.extend(machines.into_iter().chain(handover));
+        let escrow = async {
+            let escrows = plan.steps.iter().filter_map(|step| match step.action {
+                Action::Escrow(which) => Some(which),
+                _ => None,
+            });
+            let wanted: Vec<Credential> = escrows.collect();
+            match &self.backends.node_os {
+                Some(os) => credential::taken(&self.backends.vault, os.as_ref(), &self.project, &wanted).await,
+                None => Vec::new(),
+            }
+        };
+        let machines = self.backends.machines.preflight(cx, &births, inventory);
+        let asked = async { Ok(futures::join!(machines, handover, escrow)) };
+        let (machines, handover, escrow) = self.in_time(cx, asked).await?;
+        plan.problems.extend(machines?.into_iter().chain(handover?).chain(escrow));
         Ok(())
     }
 
@@ -345,17 +425,20 @@ impl Castle {
     ///
     /// The run does nothing until it is polled. Dropping it stops it between two
     /// instructions, as a power cut would; the next run finds the world as it
-    /// was left. To stop it in good order, cancel the token in `options`.
+    /// was left, and whoever follows its log sees the log end. To stop it in good
+    /// order, cancel the token in `options`.
     #[must_use]
     pub fn run(&self, goal: Goal, options: RunOptions) -> Run {
         let log = EventLog::new(self.env.clock.clone());
         let cx = Context::reporting_to(self.env.clone(), options.cancel.clone(), log.clone());
         let castle = self.clone();
         let cancel = options.cancel.clone();
+        // Made here and not inside, so that it also closes the log of a run that was
+        // never polled.
+        let end = EndOfLog(log.clone());
         let future = Box::pin(async move {
-            let report = castle.drive(&cx, goal, &options).await;
-            cx.log().close();
-            report
+            let _end = end;
+            castle.drive(&cx, goal, &options).await
         });
         Run { future, log, cancel }
     }
@@ -381,6 +464,32 @@ impl Castle {
         *entry = store.meter().total();
         counts
     }
+}
+
+/// Closes the log however a run ends: at its end, by a panic, or because it was
+/// dropped. Whoever follows it would wait for ever else.
+struct EndOfLog(EventLog);
+
+impl Drop for EndOfLog {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// What a provider tells of an id, and what a plan tells of the same.
+const SAME_TALE: [(&str, &str); 4] = [
+    ("id-taken", "foreign-machine"),
+    ("id-taken", "hidden-machine"),
+    ("id-half-made", "half-made"),
+    ("id-unknown", "not-known"),
+];
+
+/// Whether a provider's finding says what a plan's finding says. The provider's comes
+/// with its command, so it is the one that is told.
+fn says_the_same(known: &Problem, planned: &Problem) -> bool {
+    let same_code = known.code == planned.code || SAME_TALE.contains(&(known.code, planned.code));
+    let bare = ["machine ", "host "].iter().find_map(|kind| planned.subject.strip_prefix(kind));
+    same_code && (known.subject == planned.subject || bare == Some(known.subject.as_str()))
 }
 
 /// The error of a handover that cannot be prepared now: what stands was not touched.

@@ -23,6 +23,10 @@ const LOAD_BALANCERS_MAX: u128 = 256;
 /// The minors of Kubernetes 1 that Flux 2.9 is made for.
 const FLUX_WINDOW: RangeInclusive<u64> = 34..=36;
 
+/// The minors of Kubernetes 1 that each minor of Talos 1 takes. A node refuses a
+/// configuration with any other, after everything else was made.
+const TALOS_WINDOWS: [(u64, RangeInclusive<u64>); 3] = [(12, 30..=35), (13, 31..=36), (14, 32..=37)];
+
 /// A machine as far as its values could be read: `None` was reported.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -319,6 +323,33 @@ fn number(ip: IpAddr) -> u128 {
         IpAddr::V4(ip) => u128::from(u32::from(ip)),
         IpAddr::V6(ip) => u128::from(ip),
     }
+}
+
+/// Talos takes the Kubernetes that is declared.
+pub(crate) fn releases(findings: &mut Findings, talos: &Placed<String>, kubernetes: &Placed<String>) {
+    let (Some([one, talos_minor, _]), Some([major, minor, _])) =
+        (release_numbers(&talos.value), release_numbers(&kubernetes.value))
+    else {
+        return;
+    };
+    let Some((_, window)) = TALOS_WINDOWS.iter().find(|(known, _)| one == 1 && *known == talos_minor) else {
+        let message = format!("which Kubernetes Talos {one}.{talos_minor} takes is not known to this castle");
+        let hint = "look it up in the support matrix of Talos: a node refuses every other";
+        findings.push(Problem::warning("talos-unknown", "cluster.talos", message).hint(hint).at(talos.at));
+        return;
+    };
+    if major == 1 && window.contains(&minor) {
+        return;
+    }
+    let (oldest, newest) = (window.start(), window.end());
+    let message =
+        format!("Talos 1.{talos_minor} takes Kubernetes 1.{oldest} to 1.{newest}, and refuses {major}.{minor}");
+    let other = TALOS_WINDOWS.iter().find(|(_, window)| major == 1 && window.contains(&minor));
+    let hint = match other {
+        Some((talos, _)) => format!("choose such a Kubernetes, or Talos 1.{talos}"),
+        None => "choose such a Kubernetes".to_owned(),
+    };
+    findings.push(Problem::error("talos-window", "cluster.kubernetes", message).hint(hint).at(kubernetes.at));
 }
 
 /// What is asked for that only a handover gives, each with its place.

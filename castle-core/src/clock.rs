@@ -18,15 +18,51 @@ pub enum Pace {
     Virtual,
     /// One second here is one second there.
     Real,
-    /// `Scaled(60.0)`: one real second is a minute here.
-    Scaled(f64),
+    /// `60x`: one real second is a minute here. Made by [`Pace::scaled`].
+    Scaled(Factor),
+}
+
+/// How many seconds of castle's time pass in one of the machine's own: 0.001 to
+/// 100000. Beyond, durations no longer fit into a clock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Factor(f64);
+
+impl Factor {
+    const LEAST: f64 = 0.001;
+    const MOST: f64 = 100_000.0;
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
 }
 
 impl Pace {
+    /// A clock that runs `factor` times as fast as the machine's own.
+    ///
+    /// ```
+    /// use castle_core::Pace;
+    ///
+    /// assert_eq!(Pace::scaled(60.0).unwrap(), "60x".parse().unwrap());
+    /// assert!(Pace::scaled(1e30).is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`crate::ErrorKind::InvalidSpec`] unless it is a number from 0.001 to 100000.
+    pub fn scaled(factor: f64) -> crate::Result<Self> {
+        if (Factor::LEAST..=Factor::MOST).contains(&factor) {
+            Ok(Self::Scaled(Factor(factor)))
+        } else {
+            Err(unknown_pace(&format!("pace `{factor:?}` is out of range")))
+        }
+    }
+
     fn factor(self) -> f64 {
         match self {
             Self::Virtual | Self::Real => 1.0,
-            Self::Scaled(factor) => factor,
+            Self::Scaled(factor) => factor.get(),
         }
     }
 
@@ -36,7 +72,7 @@ impl Pace {
         match self {
             // Exactly: two runs of one seed agree in every byte.
             Self::Virtual | Self::Real => duration,
-            Self::Scaled(factor) => duration.div_f64(factor),
+            Self::Scaled(factor) => duration.div_f64(factor.get()),
         }
     }
 }
@@ -46,7 +82,7 @@ impl fmt::Display for Pace {
         match self {
             Self::Virtual => f.write_str("virtual"),
             Self::Real => f.write_str("real"),
-            Self::Scaled(factor) => write!(f, "{factor}x"),
+            Self::Scaled(factor) => write!(f, "{}x", factor.get()),
         }
     }
 }
@@ -59,13 +95,18 @@ impl std::str::FromStr for Pace {
         match text {
             "virtual" => Ok(Self::Virtual),
             "real" => Ok(Self::Real),
-            other => match other.strip_suffix('x').unwrap_or(other).parse::<f64>() {
-                Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Self::Scaled(factor)),
-                _ => Err(crate::Error::new(crate::ErrorKind::InvalidSpec, format!("pace `{other}` is not known"))
-                    .hint("use `virtual`, `real` or a factor such as `60x`")),
-            },
+            other => {
+                let told = |what: &str| unknown_pace(&format!("pace `{}` {what}", crate::value::shown(other)));
+                let factor = other.strip_suffix('x').unwrap_or(other).parse().map_err(|_| told("is not known"))?;
+                Self::scaled(factor).map_err(|_| told("is out of range"))
+            }
         }
     }
+}
+
+fn unknown_pace(told: &str) -> crate::Error {
+    crate::Error::new(crate::ErrorKind::InvalidSpec, told)
+        .hint("use `virtual`, `real`, or a factor from `0.001x` to `100000x` such as `60x`")
 }
 
 /// The clock that everything in castle reads and waits on.
@@ -247,7 +288,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_scaled_clock_counts_its_own_time() {
-        let clock = Clock::new(Pace::Scaled(60.0));
+        let clock = Clock::new(Pace::scaled(60.0).expect("a pace"));
         let (real, _) = (Instant::now(), clock.sleep(Duration::from_secs(60)).await);
         assert_eq!(real.elapsed().as_secs(), 1);
         assert!(clock.elapsed() >= Duration::from_secs(60));
@@ -256,9 +297,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn processes_of_a_scaled_world_agree_on_the_wall_s_time() {
         let began = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let lab = Clock::resumed(Pace::Scaled(600.0), Duration::ZERO, began);
+        let pace = Pace::scaled(600.0).expect("a pace");
+        let lab = Clock::resumed(pace, Duration::ZERO, began);
         lab.sleep(Duration::from_secs(6000)).await;
-        let late = Clock::resumed(Pace::Scaled(600.0), Duration::ZERO, began + Duration::from_secs(10));
+        let late = Clock::resumed(pace, Duration::ZERO, began + Duration::from_secs(10));
         let apart = lab.wall().duration_since(late.wall()).expect("the lab is the older one");
         assert!(apart < Duration::from_millis(100), "{apart:?}");
         let alone = Clock::resumed(Pace::Virtual, Duration::ZERO, began);
@@ -287,10 +329,39 @@ mod tests {
 
     #[test]
     fn a_pace_reads_as_it_prints() {
-        for pace in [Pace::Virtual, Pace::Real, Pace::Scaled(60.0), Pace::Scaled(0.5)] {
-            assert_eq!(pace.to_string().parse::<Pace>().expect("its own print"), pace);
+        for pace in ["virtual", "real", "60x", "0.5x", "0.001x", "100000x"] {
+            assert_eq!(pace.parse::<Pace>().expect("its own print").to_string(), pace);
         }
-        assert!("fast".parse::<Pace>().is_err());
-        assert!("-3x".parse::<Pace>().is_err());
+    }
+
+    /// A clock of such a pace would panic at its first wait.
+    #[test]
+    fn a_pace_that_no_clock_can_keep_is_refused_with_the_way_out() {
+        for (text, told) in [
+            ("fast", "pace `fast` is not known"),
+            ("-3x", "pace `-3x` is out of range"),
+            ("0x", "pace `0x` is out of range"),
+            ("NaNx", "pace `NaNx` is out of range"),
+            ("1e-300x", "pace `1e-300x` is out of range"),
+            ("1e+30", "pace `1e+30` is out of range"),
+            ("100001x", "pace `100001x` is out of range"),
+            ("infx", "pace `infx` is out of range"),
+        ] {
+            let error = text.parse::<Pace>().expect_err(text);
+            assert_eq!(error.to_string(), told);
+            assert!(error.advice().is_some_and(|hint| hint.contains("`0.001x` to `100000x`")), "{error:?}");
+        }
+        assert!(Pace::scaled(1e30).is_err() && Pace::scaled(1e-300).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_slowest_and_the_fastest_clock_wait_as_long_as_any_deadline() {
+        for factor in [0.001, 100_000.0] {
+            let clock = Clock::new(Pace::scaled(factor).expect("a pace"));
+            let day = Duration::from_secs(24 * 3600);
+            clock.sleep(day).await;
+            assert!(clock.elapsed() >= day - Duration::from_millis(1), "{:?}", clock.elapsed());
+            assert_eq!(clock.within(day, std::future::pending::<()>()).await, None);
+        }
     }
 }

@@ -6,13 +6,14 @@ use crate::castle::Castle;
 use crate::handover::Escrow;
 use crate::life::Vault;
 use crate::{
-    Context, Env, Error, ErrorKind, Member, Name, NodeOs, NodeRole, NodeSite, NodeTarget, Result, Secret, SecretBytes,
-    SecretKey, SecretText,
+    Context, Env, Error, ErrorKind, Member, Name, NodeOs, NodeRole, NodeSite, NodeTarget, Problem, Project, Result,
+    Secret, SecretBytes, SecretKey, SecretText,
 };
 
 /// Which credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Credential {
     /// For the Kubernetes API.
     Kubeconfig,
@@ -49,7 +50,8 @@ impl Castle {
     ///
     /// # Errors
     ///
-    /// As [`Castle::credential`]; `InvalidSpec` if `castle.yaml` names no place.
+    /// As [`Castle::credential`]; `InvalidSpec` if `castle.yaml` names no place;
+    /// `EvidenceMissing` if a place holds what is no such credential of this cluster.
     pub async fn escrow(&self) -> Result<Vec<Escrowed>> {
         let declared: Vec<_> = declared(&self.project().escrow).collect();
         if declared.is_empty() {
@@ -72,8 +74,13 @@ impl Castle {
     /// # Errors
     ///
     /// `NotFound` if no life goes on. A control plane that does not answer is in
-    /// the list, with its error.
+    /// the list, with its error. `DeadlineExceeded` if a backend does not answer at
+    /// all, `Cancelled` if `cx` is.
     pub async fn members(&self, cx: &Context) -> Result<Vec<(Name, Result<Vec<Member>>)>> {
+        self.in_time(cx, self.ask_for_members(cx)).await
+    }
+
+    async fn ask_for_members(&self, cx: &Context) -> Result<Vec<(Name, Result<Vec<Member>>)>> {
         let (number, site) = self.life_site().await?;
         let cluster_id = self.backends().identity.cluster_id(&site.bundle)?;
         let os = self.node_os()?;
@@ -94,16 +101,14 @@ impl Castle {
     }
 
     pub(crate) async fn life_site(&self) -> Result<(u32, NodeSite)> {
-        let vault = &self.backends().vault;
-        let missing = || Error::new(ErrorKind::NotFound, "no life goes on").hint("`castle create` begins one");
-        let (number, _) = vault.lives().await?.current().filter(|(_, life)| life.committed).ok_or_else(missing)?;
-        let bundle = vault.bundle(number).await?.ok_or_else(missing)?;
+        let (number, bundle) = self.backends().vault.lived().await?;
         Ok((number, NodeSite { project: self.shared_project(), bundle }))
     }
 }
 
 /// A credential that is where others look for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Escrowed {
     /// Which.
     pub which: Credential,
@@ -120,7 +125,7 @@ pub(crate) fn declared(escrow: &Escrow) -> impl Iterator<Item = (Credential, &Se
 }
 
 /// Puts a life's credential into escrow, unless a valid one is there. `true`: it
-/// was written.
+/// was written. What is there and is no credential of this cluster stays.
 pub(crate) async fn put_into_escrow(
     vault: &Vault,
     os: &dyn NodeOs,
@@ -129,13 +134,63 @@ pub(crate) async fn put_into_escrow(
     site: &NodeSite,
     (which, key): (Credential, &SecretKey),
 ) -> Result<bool> {
-    if let Some(held) = vault.store().get(key).await?
-        && is_valid(os, env, site, which, &held)
-    {
+    let store = vault.store();
+    let mut held = store.get(key).await?;
+    if held.as_ref().is_some_and(|held| is_valid(os, env, site, which, held)) {
         return Ok(false);
     }
     let text = kept(vault, os, env, life, site, which).await?;
-    vault.store().put(key, &Secret::new(text.expose().clone().into_bytes())).await
+    let bytes = Secret::new(text.expose().clone().into_bytes());
+    if held.is_none() {
+        match store.create(key, &bytes).await {
+            Ok(()) => return Ok(true),
+            // Somebody was faster, or our own answer was lost: what stands there decides.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => held = store.get(key).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    match held {
+        Some(held) if !is_replaceable(os, &site.project, which, &held) => {
+            let (what, cluster) = (which.name(), &site.project.cluster.name);
+            Err(Error::new(
+                ErrorKind::EvidenceMissing,
+                format!("the secret `{key}` holds something that is no {what} of cluster {cluster}, so it stays"),
+            )
+            .with("secret", key)
+            .hint(other_name(which)))
+        }
+        _ => store.put(key, &bytes).await,
+    }
+}
+
+/// Whether castle may overwrite what is in escrow: only with a credential for its
+/// like. Somebody else's secret is lost for good.
+fn is_replaceable(os: &dyn NodeOs, project: &Project, which: Credential, held: &SecretBytes) -> bool {
+    let text = String::from_utf8(held.expose().clone()).map(Secret::new);
+    text.is_ok_and(|text| os.is_credential(project, which, &text))
+}
+
+/// The way out where a declared secret holds something else.
+fn other_name(which: Credential) -> String {
+    let what = which.name();
+    format!(
+        "write another name under `escrow: {{{what}: NAME}}` in castle.yaml, or remove that secret if nobody needs it"
+    )
+}
+
+/// What holds the names that the credentials are to be put under, and is no
+/// credential of this cluster. One read for each name. A store that is silent now is
+/// asked again by the step.
+pub(crate) async fn taken(vault: &Vault, os: &dyn NodeOs, project: &Project, wanted: &[Credential]) -> Vec<Problem> {
+    let looks = declared(&project.escrow).filter(|(which, _)| wanted.contains(which)).map(|(which, key)| async move {
+        let held = vault.store().get(key).await.ok().flatten()?;
+        let what = which.name();
+        (!is_replaceable(os, project, which, &held)).then(|| {
+            let message = format!("the secret `{key}` holds something that is no {what} of this cluster");
+            Problem::error("escrow-taken", format!("escrow.{what}"), message).hint(other_name(which))
+        })
+    });
+    futures::future::join_all(looks).await.into_iter().flatten().collect()
 }
 
 /// The credential that the vault keeps for a life; minted and kept now, if it keeps

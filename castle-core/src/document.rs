@@ -194,7 +194,9 @@ fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) ->
         }
         None => (None, None),
     };
-    let escrow = document.escrow.map_or(Some(Escrow::default()), |text| keeping::escrow(findings, text, name.as_ref()));
+    let taken: Vec<_> = git_credentials.iter().map(|key| ("gitops.repository.credentials.secret", key)).collect();
+    let escrow =
+        document.escrow.map_or(Some(Escrow::default()), |text| keeping::escrow(findings, text, name.as_ref(), &taken));
     let datasets = keeping::datasets(findings, &document.datasets.unwrap_or_default());
     let probes_at = document.probes.iter().flatten().next().and_then(|probe| place(probe.referenced));
     let (probes, address_needed_at) = probe::probes(findings, document.probes.unwrap_or_default());
@@ -220,6 +222,9 @@ fn assemble(document: Document, naming: ImageNaming, findings: &mut Findings) ->
     check::load_balancers(findings, &drafts, &network);
     let kubernetes =
         cluster.as_ref().map(|cluster| Placed::of(&document.cluster.kubernetes, cluster.kubernetes.clone()));
+    if let (Some(cluster), Some(kubernetes)) = (&cluster, &kubernetes) {
+        check::releases(findings, &Placed::of(&document.cluster.talos, cluster.talos.clone()), kubernetes);
+    }
     check::handover(findings, &HandoverDraft { gitops_at, probes_at, address_needed_at, kubernetes }, &network);
 
     let (cluster, image) = (cluster?, image?);

@@ -48,7 +48,7 @@ impl Castle {
             goal,
             outcome,
             error,
-            problems: course.problems,
+            problems: course.problems.into_iter().chain(course.removals).collect(),
             took: cx.log().elapsed(),
             requests,
             milestones,
@@ -104,11 +104,14 @@ impl Castle {
     ) -> Result<Option<Outcome>, Failure> {
         let until = self.reach(goal, options.until);
         let decisions = course.decisions(options);
-        let Look { observation, life, silent } = self.look(cx, Aim { goal, decisions: &decisions, until }).await;
+        let Look { observation, life, silent } =
+            self.look_in_time(cx, Aim { goal, decisions: &decisions, until }).await?;
         cx.check()?;
         let mut plan = Plan::of(self.project(), &observation, goal, &decisions, until);
         self.preflight(cx, &observation, &mut plan).await?;
         course.problems.clone_from(&plan.problems);
+        // What an earlier round left was left of another plan.
+        course.left.clear();
         cx.log().push(EventKind::Planned { changes: plan.changes.iter().map(ToString::to_string).collect() });
         if plan.is_blind() {
             // The error itself knows whether another look can help, and the way out.
@@ -132,8 +135,8 @@ impl Castle {
         }
         let steps = steps_of(&plan, &site);
         let round = engine::run(&steps, shares, cx).await?;
-        course.problems.extend(site.findings());
-        course.left.clone_from(&round.left);
+        course.keep(site.findings());
+        course.left = round.left;
         if let Some(error) = round.error {
             // Confirming the life is no progress: every round that makes machines does it.
             let confirmed = plan.steps.iter().filter(|step| matches!(step.action, Action::BeginLife(_))).count();
@@ -183,7 +186,10 @@ pub(crate) fn reached(cx: &Context, name: &str) {
 /// What gathers over the rounds of a run.
 #[derive(Default)]
 struct Course {
+    /// What the last plan found.
     problems: Vec<Problem>,
+    /// What the removals of all rounds found: no later look shows it again.
+    removals: Vec<Problem>,
     links: BTreeMap<String, StepLinks>,
     left: Vec<String>,
     rounds: u32,
@@ -195,6 +201,15 @@ struct Course {
 }
 
 impl Course {
+    /// Keeps what removals found, each finding once.
+    fn keep(&mut self, findings: Vec<Problem>) {
+        for finding in findings {
+            if !self.removals.contains(&finding) {
+                self.removals.push(finding);
+            }
+        }
+    }
+
     /// Refuses to end a life that began while this destroy was under way: what was
     /// asked for is what stood then.
     fn refuse_younger(&mut self, plan: &Plan, knows_lives: bool) -> Result<()> {

@@ -25,14 +25,17 @@ pub struct Round {
 /// Runs `steps` until all are done, one fails, or the caller asks to stop.
 ///
 /// Ready steps begin in the order of `steps`: put first what others wait for. A
-/// share is kept for each urgent step that is not ready yet.
+/// share is kept for each urgent step that is not ready yet, from all but those that
+/// it waits for itself.
 /// A failure lets the running steps end and begins no new one: the round is
 /// over, and the caller looks at the world again.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::InvalidSpec`] if two steps share a name, or a step needs one
-/// that does not exist, or the needs form a circle. Nothing has begun then.
+/// that does not exist, or the needs form a circle. Nothing has begun then. Steps
+/// that keep their shares from each other end the round with
+/// [`ErrorKind::Unexpected`].
 pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Result<Round> {
     check(steps)?;
     let mut round = Round::default();
@@ -40,20 +43,22 @@ pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Resu
     let mut finished: BTreeSet<&str> = BTreeSet::new();
     let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
     let mut running = FuturesUnordered::new();
+    let ways: BTreeMap<&str, BTreeSet<&str>> =
+        steps.iter().filter(|step| step.is_urgent()).map(|step| (step.id(), way_to(step.as_ref(), steps))).collect();
     loop {
         if round.error.is_none() && !cx.cancel().is_cancelled() {
-            let mut reserved: BTreeMap<&str, usize> = BTreeMap::new();
-            for limit in
-                waiting.iter().filter(|&&index| steps[index].is_urgent()).filter_map(|&index| steps[index].limit())
-            {
-                *reserved.entry(limit).or_default() += 1;
-            }
+            let mut urgent: BTreeSet<usize> =
+                waiting.iter().copied().filter(|&index| steps[index].is_urgent()).collect();
             waiting.retain(|&index| {
                 let step = &steps[index];
                 let ready = step.needs().iter().all(|need| finished.contains(need.as_str()));
                 let free = step.limit().is_none_or(|limit| {
                     let used = taken.get(limit).copied().unwrap_or(0);
-                    let kept = if step.is_urgent() { 0 } else { reserved.get(limit).copied().unwrap_or(0) };
+                    let keeps = |other: &&usize| {
+                        let other = &steps[**other];
+                        other.limit() == Some(limit) && !ways[other.id()].contains(step.id())
+                    };
+                    let kept = if step.is_urgent() { 0 } else { urgent.iter().filter(keeps).count() };
                     shares.get(limit).is_none_or(|share| used + kept < (*share).max(1))
                 });
                 if !(ready && free) {
@@ -61,12 +66,8 @@ pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Resu
                 }
                 if let Some(limit) = step.limit() {
                     *taken.entry(limit).or_default() += 1;
-                    if step.is_urgent()
-                        && let Some(kept) = reserved.get_mut(limit)
-                    {
-                        *kept -= 1;
-                    }
                 }
+                urgent.remove(&index);
                 running.push(async move { (index, run_step(step.as_ref(), cx).await) });
                 false
             });
@@ -104,9 +105,31 @@ pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Resu
     }
     round.left.extend(waiting.iter().map(|&index| steps[index].id().to_owned()));
     if round.error.is_none() && !round.left.is_empty() {
-        round.error = Some(Error::cancelled());
+        round.error = Some(match cx.cancel().is_cancelled() {
+            true => Error::cancelled(),
+            false => stuck(&round.left),
+        });
     }
     Ok(round)
+}
+
+/// Everything that must be done before a step.
+fn way_to<'a>(step: &'a dyn Step, steps: &'a [Box<dyn Step>]) -> BTreeSet<&'a str> {
+    let mut way = BTreeSet::new();
+    let mut ahead: Vec<&str> = step.needs().iter().map(String::as_str).collect();
+    while let Some(id) = ahead.pop() {
+        if way.insert(id) {
+            let found = steps.iter().find(|step| step.id() == id);
+            ahead.extend(found.into_iter().flat_map(|step| step.needs()).map(String::as_str));
+        }
+    }
+    way
+}
+
+/// The error of steps that nothing but each other hinders.
+fn stuck(left: &[String]) -> Error {
+    Error::new(ErrorKind::Unexpected, format!("steps keep their shares from each other: {}", left.join(", ")))
+        .hint("this is a fault of the plan, not of the declaration: report it with the output of `castle plan`")
 }
 
 fn check(steps: &[Box<dyn Step>]) -> Result<()> {
@@ -144,6 +167,9 @@ async fn run_step(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
         Some(result) => result,
         None => {
             let why = cx.log().waiting().remove(step.id()).unwrap_or_else(|| "its act did not return".into());
+            if let Some(error) = step.overdue(&why) {
+                return Err(error);
+            }
             let error = Error::new(
                 ErrorKind::DeadlineExceeded,
                 format!("`{}` was not done within {} s: {why}", step.id(), step.deadline().as_secs()),

@@ -119,6 +119,7 @@ pub struct Probe {
 
 /// How a probe asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProbeKind {
     /// An HTTP request to the load balancer's address of a service.
     Http {

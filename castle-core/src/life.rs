@@ -11,11 +11,14 @@
 //! | `<project>/<cluster>/talos/<n>` | then | the bundle: the birth is committed |
 //! | `<project>/<cluster>/talos/<n>.bootstrap` | before etcd is first asked to be born | it may have been born from now on |
 //! | `<project>/<cluster>/talos/<n>.born` | when its etcd was first seen alive, or its first control plane is made anew after `bootstrap` | etcd is never born again in it |
+//! | `<project>/<cluster>/talos/<n>.lost` | when its only control plane is made anew after `bootstrap` | its etcd is gone, data and all |
 //! | `<project>/<cluster>/talos/<n>.complete` | when the asked milestone was first reached | it was whole once |
 //! | `<project>/<cluster>/talos/<n>.kubeconfig`, `.talosconfig` | when asked for | kept while they are valid |
 //! | `<project>/<cluster>/talos/<n>.ended` | before its first machine goes | its tombstone |
 //!
-//! All are made with `create`: the loser of a race reads the winner's.
+//! All but the credentials are made with `create`: the loser of a race reads the
+//! winner's. A credential is made with `put`: it is minted anew when it ends, and of
+//! two that are minted at once either serves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +36,8 @@ pub enum Fact {
     Bootstrap,
     /// Its etcd was born. There is no second birth in a life.
     Born,
+    /// Its etcd went with the disk of its only control plane: nothing brings it back.
+    Lost,
     /// It was whole once.
     Complete,
     /// It is over.
@@ -54,6 +59,7 @@ impl Fact {
             Self::Began => ".began",
             Self::Bootstrap => ".bootstrap",
             Self::Born => ".born",
+            Self::Lost => ".lost",
             Self::Complete => ".complete",
             Self::Ended => ".ended",
         }
@@ -69,10 +75,33 @@ pub struct Life {
     pub committed: bool,
     /// Its etcd was born.
     pub born: bool,
+    /// Its etcd is gone, data and all.
+    pub lost: bool,
     /// It was whole once.
     pub complete: bool,
     /// Its tombstone stands.
     pub ended: bool,
+}
+
+impl Life {
+    /// Whether its bundle is gone from the store: what is written only after the bundle
+    /// is there. Nothing can speak to its nodes any more, and a new bundle would be
+    /// another cluster's.
+    #[must_use]
+    pub fn lacks_its_bundle(&self) -> bool {
+        !self.committed && !self.ended && (self.born || self.complete)
+    }
+
+    /// How far it is, in words: `being born`, `whole`, `ended`, or `without its secrets`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (self.ended, self.complete) {
+            (true, _) => "ended",
+            _ if self.lacks_its_bundle() => "without its secrets",
+            (_, true) => "whole",
+            _ => "being born",
+        }
+    }
 }
 
 /// Every life that the store knows, by number from 1.
@@ -95,7 +124,7 @@ impl Lives {
     /// The number of the life that would begin next.
     #[must_use]
     pub fn next(&self) -> u32 {
-        self.newest().map_or(1, |(number, _)| number + 1)
+        self.newest().map_or(1, |(number, _)| number.saturating_add(1))
     }
 
     /// One life.
@@ -114,6 +143,28 @@ impl FromIterator<(u32, Life)> for Lives {
     fn from_iter<I: IntoIterator<Item = (u32, Life)>>(lives: I) -> Self {
         Self(lives.into_iter().collect())
     }
+}
+
+/// The number of a life, as castle writes it: `7`, neither `007` nor `+7`, whose bundle
+/// would be looked for under `7`. The last number of all is none: another comes
+/// after each life.
+fn number_of(text: &str) -> Option<u32> {
+    let number: u32 = text.parse().ok()?;
+    ((1..u32::MAX).contains(&number) && number.to_string() == text).then_some(number)
+}
+
+/// Where the bundle of a life is kept.
+pub(crate) fn bundle_place(project: &Name, cluster: &Name, life: u32) -> String {
+    format!("{project}/{cluster}/talos/{life}")
+}
+
+/// The way out for a life whose bundle is gone from its place.
+pub(crate) fn lost_bundle(place: &str, life: u32) -> String {
+    format!(
+        "restore `{place}` from a backup of the secret store; if there is none, `castle destroy`, and `castle create` \
+         begins life {}",
+        life.saturating_add(1)
+    )
 }
 
 /// The project's corner of a secret store.
@@ -146,7 +197,7 @@ impl Vault {
     }
 
     fn bundle_path(&self, life: u32) -> Result<SecretKey> {
-        format!("{}/{life}", self.lives_path()).parse()
+        bundle_place(&self.project, &self.cluster, life).parse()
     }
 
     fn fact_path(&self, life: u32, fact: Fact) -> Result<SecretKey> {
@@ -173,6 +224,10 @@ impl Vault {
     }
 
     /// The project key; made now if there is none.
+    ///
+    /// # Errors
+    ///
+    /// What the store says; `Unexpected` if the stored key is damaged.
     pub async fn ensure_project_key(&self, env: &Env) -> Result<ProjectKey> {
         if let Some(key) = self.project_key().await? {
             return Ok(key);
@@ -189,6 +244,10 @@ impl Vault {
     }
 
     /// Reads which lives there were.
+    ///
+    /// # Errors
+    ///
+    /// What the store says. A list that cannot be read is never an empty one.
     pub async fn lives(&self) -> Result<Lives> {
         let below = self.lives_path();
         let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
@@ -197,11 +256,12 @@ impl Vault {
                 continue;
             };
             let (number, fact) = rest.split_once('.').unwrap_or((rest, ""));
-            let Ok(number) = number.parse::<u32>() else { continue };
+            let Some(number) = number_of(number) else { continue };
             let life = lives.entry(number).or_default();
             match fact {
                 "" => life.committed = true,
                 "born" => life.born = true,
+                "lost" => life.lost = true,
                 "complete" => life.complete = true,
                 "ended" => life.ended = true,
                 _ => {}
@@ -212,19 +272,34 @@ impl Vault {
 
     /// The same lives, with what began the newest where that decides what a rebirth
     /// does: it goes on and was never whole. One read, or none.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
     pub async fn with_beginning(&self, mut lives: Lives) -> Result<Lives> {
         let Some((number, mut life)) = lives.current().filter(|(_, life)| !life.complete) else { return Ok(lives) };
-        let text = self.store.get(&self.fact_path(number, Fact::Began)?).await?;
-        life.began = text.and_then(|text| match text.expose().trim_ascii() {
-            b"create" => Some(Beginning::Create),
-            b"rebirth" => Some(Beginning::Rebirth),
-            _ => None,
-        });
+        let path = self.fact_path(number, Fact::Began)?;
+        let text = self.store.get(&path).await?;
+        let damaged = || {
+            Error::new(ErrorKind::Unexpected, format!("what began life {number} is damaged in the secret store"))
+                .with("secret", &path)
+                .hint("restore it from a backup of the store; `castle create` finishes that life, `castle destroy` ends it")
+        };
+        life.began = match text.as_ref().map(|text| text.expose().trim_ascii()) {
+            None => None,
+            Some(b"create") => Some(Beginning::Create),
+            Some(b"rebirth") => Some(Beginning::Rebirth),
+            Some(_) => return Err(damaged()),
+        };
         lives.0.insert(number, life);
         Ok(lives)
     }
 
     /// Writes a fact once; it may stand already.
+    ///
+    /// # Errors
+    ///
+    /// What the store says, unless it says that the fact stands.
     pub async fn record(&self, life: u32, fact: Fact, text: &str) -> Result<()> {
         let path = self.fact_path(life, fact)?;
         match self.store.create(&path, &Secret::new(text.as_bytes().to_vec())).await {
@@ -234,16 +309,53 @@ impl Vault {
     }
 
     /// Whether a fact of a life is written.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
     pub async fn knows(&self, life: u32, fact: Fact) -> Result<bool> {
         Ok(self.store.get(&self.fact_path(life, fact)?).await?.is_some())
     }
 
     /// The bundle of a life, if it was committed.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
     pub async fn bundle(&self, life: u32) -> Result<Option<SecretBytes>> {
         self.store.get(&self.bundle_path(life)?).await
     }
 
+    /// The life that goes on and its bundle: what it takes to speak to its nodes.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if no life goes on; `EvidenceMissing` if its bundle is gone from the
+    /// store; what the store says.
+    pub async fn lived(&self) -> Result<(u32, SecretBytes)> {
+        let missing = || Error::new(ErrorKind::NotFound, "no life goes on").hint("`castle create` begins one");
+        let (number, life) = self.lives().await?.current().ok_or_else(missing)?;
+        let bundle = if life.committed { self.bundle(number).await? } else { None };
+        match bundle {
+            Some(bundle) => Ok((number, bundle)),
+            None if life.committed || life.lacks_its_bundle() => {
+                let place = self.bundle_path(number)?;
+                Err(Error::new(
+                    ErrorKind::EvidenceMissing,
+                    format!("the secrets of life {number} are gone: nothing can speak to its nodes any more"),
+                )
+                .with("secret", &place)
+                .hint(lost_bundle(&place.to_string(), number)))
+            }
+            None => Err(missing()),
+        }
+    }
+
     /// The bundle of a life; made and committed now if there is none.
+    ///
+    /// # Errors
+    ///
+    /// What the store says, and what the identity says of making a bundle.
     pub async fn ensure_bundle(&self, life: u32, identity: &dyn Identity, env: &Env) -> Result<SecretBytes> {
         if let Some(bundle) = self.bundle(life).await? {
             return Ok(bundle);

@@ -1,7 +1,9 @@
 //! How castle looks at the world before it decides anything.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::castle::Castle;
 use crate::credential;
@@ -11,8 +13,14 @@ use crate::plan::{Decisions, Goal, rebirth};
 use crate::step::Verdict;
 use crate::work::{LivedLife, Site};
 use crate::{
-    Context, Credential, Error, Handover, MachineSpec, Milestone, NodeSite, NodeState, Owner, Power, Result, Slot,
+    Context, Credential, Error, ErrorKind, Handover, MachineSpec, Milestone, NodeSite, NodeState, Owner, Power, Result,
+    Retry, Slot,
 };
+
+/// How long a removal waits for the secret store to answer, each time that it does
+/// not. Without it no tombstone is written, and a moment's silence is no reason for
+/// that.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// What one look brought.
 pub(crate) struct Look {
@@ -20,7 +28,8 @@ pub(crate) struct Look {
     /// The life that goes on, with its secrets.
     pub(crate) life: Option<LivedLife>,
     /// The error of what did not answer: of the hypervisor, else of the secret
-    /// store. An observation keeps its words alone.
+    /// store: its key, its lives, the secrets of the life that goes on. An observation
+    /// keeps its words alone.
     pub(crate) silent: Option<Error>,
 }
 
@@ -36,10 +45,17 @@ impl Castle {
     pub(crate) async fn look(&self, cx: &Context, aim: Aim<'_>) -> Look {
         let vault = &self.backends().vault;
         let mut silent = None;
-        let (key, lives) = futures::join!(vault.project_key(), lives(vault, aim.goal));
+        let (key, lives) = futures::join!(
+            insisted(cx, aim.goal, || vault.project_key()),
+            insisted(cx, aim.goal, || lives(vault, aim.goal))
+        );
         let (key, has_key) = match key {
             Ok(key) => (key.clone(), Part::Known(key.is_some())),
-            Err(error) => (None, Part::Unknown(error.chain())),
+            Err(error) => {
+                let why = error.chain();
+                silent = Some(error);
+                (None, Part::Unknown(why))
+            }
         };
         let project = self.project();
         let reserved = project.machines.iter().map(|spec| spec.id);
@@ -63,7 +79,17 @@ impl Castle {
         };
         let mut observation = Observation::begun(owner, machines, lives, has_key);
         let life = match aim.until > Milestone::MachinesRunning && self.goes_on(&observation, aim) {
-            true => self.lived_life(&observation).await,
+            true => match self.lived_life(&observation).await {
+                Ok(life) => {
+                    observation.bundle = life.as_ref().map(|_| Part::Known(()));
+                    life
+                }
+                Err(error) => {
+                    observation.bundle = Some(Part::Unknown(error.chain()));
+                    silent = silent.or(Some(error));
+                    None
+                }
+            },
             false => None,
         };
         if let Some(life) = &life {
@@ -85,12 +111,20 @@ impl Castle {
         }
     }
 
-    /// The secrets of the life that goes on, if one does and the store gives them.
-    async fn lived_life(&self, observation: &Observation) -> Option<LivedLife> {
-        let (number, facts) = observation.lives.known()?.current().filter(|(_, life)| life.committed)?;
-        let bundle = self.backends().vault.bundle(number).await.ok().flatten()?;
-        let cluster_id = self.backends().identity.cluster_id(&bundle).ok()?;
-        Some(LivedLife { number, cluster_id, bundle, born: facts.born })
+    /// The secrets of the life that goes on, if one does.
+    async fn lived_life(&self, observation: &Observation) -> Result<Option<LivedLife>> {
+        let current = observation.lives.known().and_then(Lives::current);
+        let Some((number, facts)) = current.filter(|(_, life)| life.committed) else { return Ok(None) };
+        let gone = || {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("the secrets of life {number} were listed a moment ago and are gone"),
+            )
+            .hint("see who removes secrets from the store, and restore them from its backup")
+        };
+        let bundle = self.backends().vault.bundle(number).await?.ok_or_else(gone)?;
+        let cluster_id = self.backends().identity.cluster_id(&bundle)?;
+        Ok(Some(LivedLife { number, cluster_id, bundle, born: facts.born, lost: facts.lost }))
     }
 
     /// Looks at what the life's machines have become: nodes, API, handover.
@@ -198,6 +232,26 @@ impl Castle {
         });
         futures::future::join_all(asks).await.into_iter().flatten().collect()
     }
+}
+
+/// Reads from the secret store; for a removal, again and again for a while. Every
+/// other goal needs the answer, so its whole look is repeated.
+async fn insisted<T, F: Future<Output = Result<T>>>(cx: &Context, goal: Goal, read: impl Fn() -> F) -> Result<T> {
+    let pauses: &[Duration] = if goal == Goal::Destroy { &PAUSES } else { &[] };
+    for pause in pauses {
+        match read().await {
+            Err(error) if error.retry_class() == Retry::AfterObserving => {
+                cx.notice(format!("{}; it is asked again in {} s", error.chain(), pause.as_secs()));
+            }
+            answer => return answer,
+        }
+        tokio::select! {
+            biased;
+            () = cx.cancel().cancelled() => break,
+            () = cx.clock().sleep(*pause) => {}
+        }
+    }
+    read().await
 }
 
 /// The lives; for a rebirth, also what began the newest, where that decides.

@@ -14,12 +14,13 @@ use crate::{Error, ErrorKind};
 pub enum Milestone {
     /// Every declared machine runs.
     MachinesRunning,
-    /// The Kubernetes API answers at the cluster's endpoint, and every declared
-    /// control plane votes in etcd.
+    /// The Kubernetes API answers at the cluster's endpoint, which one control plane
+    /// is enough for. That every declared one votes in etcd is part of
+    /// [`Milestone::NodesReady`].
     ApiServing,
     /// The pods that carry the network are ready.
     CniReady,
-    /// Every declared node is Ready.
+    /// Every declared node is Ready, and every declared control plane votes in etcd.
     NodesReady,
     /// Flux holds the cluster: its root is at the branch's head, everything that is
     /// reachable from it is ready, and every webhook answers.

@@ -132,7 +132,7 @@ impl ByteSize {
 
 impl std::iter::Sum for ByteSize {
     fn sum<I: Iterator<Item = Self>>(sizes: I) -> Self {
-        Self(sizes.map(|size| size.0).sum())
+        sizes.fold(Self::default(), std::ops::Add::add)
     }
 }
 
@@ -140,7 +140,8 @@ impl std::ops::Add for ByteSize {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        // Figures come from outside: a host that tells nonsense must not stop the look.
+        Self(self.0.saturating_add(other.0))
     }
 }
 
@@ -148,14 +149,26 @@ impl FromStr for ByteSize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refuse = || {
-            Error::new(ErrorKind::InvalidSpec, format!("size `{text}` is not a whole number with a unit"))
-                .hint("write it as `8GiB` or `512MiB`")
+        let refuse = |told: &str, hint: &str| {
+            Error::new(ErrorKind::InvalidSpec, format!("size `{text}` {told}")).hint(hint.to_owned())
         };
-        let (digits, unit) =
-            UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).ok_or_else(refuse)?;
-        let count: u64 = digits.trim().parse().map_err(|_| refuse())?;
-        count.checked_mul(unit).map(Self).ok_or_else(refuse)
+        let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let unit = unit.trim_start();
+        if digits.is_empty() || unit.is_empty() || unit.starts_with(|c: char| !c.is_ascii_alphabetic()) {
+            return Err(refuse("is not a whole number with a unit", "write it as `8GiB` or `512MiB`"));
+        }
+        let Some((_, bytes)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+            let names = UNITS.map(|(name, _)| name);
+            // `8GB`, `8G`, `8gib`: the power of ten is not what a machine has.
+            let meant = names.into_iter().find(|name| name[..1].eq_ignore_ascii_case(&unit[..1]));
+            let hint = match meant {
+                Some(meant) => format!("did you mean `{digits}{meant}`?"),
+                None => format!("use {}", names.join(", ")),
+            };
+            return Err(refuse(&format!("has the unknown unit `{unit}`"), &hint));
+        };
+        let size = digits.parse::<u64>().ok().and_then(|count| count.checked_mul(*bytes));
+        size.map(Self).ok_or_else(|| refuse("is too large", "nothing has so much; write it as `8GiB` or `512MiB`"))
     }
 }
 
@@ -201,8 +214,28 @@ mod tests {
         for text in ["8GiB", "512MiB", "1TiB", "1246MiB"] {
             assert_eq!(text.parse::<ByteSize>().expect(text).to_string(), text);
         }
-        for bad in ["", "8", "8GB", "GiB", "-1GiB", "1.5GiB", "99999999999999TiB"] {
-            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        for (bad, told, hint) in [
+            ("", "is not a whole number with a unit", "`8GiB` or `512MiB`"),
+            ("8", "is not a whole number with a unit", "`8GiB` or `512MiB`"),
+            ("GiB", "is not a whole number with a unit", "`8GiB` or `512MiB`"),
+            ("-1GiB", "is not a whole number with a unit", "`8GiB` or `512MiB`"),
+            ("1.5GiB", "is not a whole number with a unit", "`8GiB` or `512MiB`"),
+            ("8GB", "has the unknown unit `GB`", "did you mean `8GiB`?"),
+            ("512m", "has the unknown unit `m`", "did you mean `512MiB`?"),
+            ("8 bananas", "has the unknown unit `bananas`", "use TiB, GiB, MiB, KiB"),
+            ("99999999999999TiB", "is too large", "nothing has so much"),
+            ("99999999999999999999GiB", "is too large", "nothing has so much"),
+        ] {
+            let error = bad.parse::<ByteSize>().expect_err(bad);
+            assert_eq!(error.to_string(), format!("size `{bad}` {told}"));
+            assert!(error.advice().is_some_and(|advice| advice.contains(hint)), "{error:?}");
         }
+    }
+
+    #[test]
+    fn sums_of_what_hosts_tell_end_at_the_largest_size() {
+        let most = ByteSize::bytes(u64::MAX);
+        assert_eq!(most + ByteSize::gib_of(1), most);
+        assert_eq!([most, most].into_iter().sum::<ByteSize>(), most);
     }
 }

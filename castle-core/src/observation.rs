@@ -45,6 +45,9 @@ pub struct Observation {
     pub lives: Part<Lives>,
     /// Whether the store holds a project key; unknown when it is silent.
     pub has_key: Part<bool>,
+    /// Whether the secrets of the life that goes on could be read; `None` if nobody
+    /// asked.
+    pub bundle: Option<Part<()>>,
     /// What answers on the machines of the current life that run. Machines that do
     /// not run, or that nobody asked, are missing.
     pub nodes: BTreeMap<MachineId, NodeState>,
@@ -69,6 +72,7 @@ impl Observation {
             machines,
             lives,
             has_key,
+            bundle: None,
             nodes: BTreeMap::new(),
             api: None,
             seeds: BTreeSet::new(),

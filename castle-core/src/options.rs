@@ -88,6 +88,7 @@ pub struct MachineIdentity {
 
 /// Where the secrets live.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum SecretsAccess {
     /// Files below a folder, for the operator alone.
     Files(PathBuf),

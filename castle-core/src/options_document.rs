@@ -14,6 +14,7 @@ use serde_saphyr::Spanned;
 
 mod access;
 mod dial;
+mod key_path;
 mod render;
 mod secrets;
 
@@ -135,7 +136,8 @@ fn refusal(file: &Path, problems: Vec<Problem>) -> Error {
 }
 
 fn assemble(text: &str, base: &Path, sources: &dyn Sources, wish: Wish<'_>) -> Result<Options, Vec<Problem>> {
-    let document: Document = yaml::read(text, DOCUMENT, Quoting::Never).map_err(|problem| vec![problem])?;
+    let document: Document =
+        yaml::read(text, DOCUMENT, Quoting::Never).map_err(|problem| vec![named(problem, text)])?;
     let mut findings = Findings::default();
     let lab = document.lab.unwrap_or(false);
     let mut reader = Reader { findings: &mut findings, base, sources };
@@ -167,8 +169,19 @@ fn assemble(text: &str, base: &Path, sources: &dyn Sources, wish: Wish<'_>) -> R
     }
 }
 
+/// The problem with the key that it is about, as far as it is one that may be told.
+fn named(problem: Problem, text: &str) -> Problem {
+    // A key that is missing is missing in the mapping that begins at its place.
+    let whole = problem.code == "missing-key";
+    match problem.span.and_then(|span| key_path::key_path(text, span, whole)) {
+        Some(path) => Problem { subject: path, ..problem },
+        None => problem,
+    }
+}
+
 fn maintenance(findings: &mut Findings, text: TalosText) -> MaintenanceAccess {
     let mut pins = BTreeMap::new();
+    // A node's name is not quoted either: whatever was pasted there by mistake is a key.
     for (node, pin) in text.pins.unwrap_or_default() {
         match BASE64.decode(pin.value.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()) {
             Some(bytes) => {
@@ -176,7 +189,7 @@ fn maintenance(findings: &mut Findings, text: TalosText) -> MaintenanceAccess {
             }
             None => {
                 let hint = "copy the fingerprint from the node's console: 32 bytes in base64, 44 characters";
-                refuse(findings, &format!("talos.pins.{node}"), "is not a fingerprint", hint, place(pin.referenced));
+                refuse(findings, "talos.pins", "holds what is not a fingerprint", hint, place(pin.referenced));
             }
         }
     }
@@ -211,7 +224,8 @@ fn pace(findings: &mut Findings, text: &Spanned<String>, lab: bool) -> Option<Pa
             None
         }
         Err(_) => {
-            refuse(findings, "pace", "is not a pace", "use `virtual`, `real` or a factor such as `60x`", at);
+            let hint = "use `virtual`, `real`, or a factor from `0.001x` to `100000x` such as `60x`";
+            refuse(findings, "pace", "is not a pace", hint, at);
             None
         }
     }

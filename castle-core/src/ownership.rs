@@ -158,6 +158,13 @@ impl Standing {
             _ => None,
         }
     }
+
+    /// Whether it bears a mark of this cluster that the project key alone could prove,
+    /// and nobody had the key.
+    #[must_use]
+    pub fn waits_for_the_key(&self) -> bool {
+        matches!(self, Self::Foreign(why) if why == KEYLESS)
+    }
 }
 
 impl fmt::Display for Standing {
@@ -197,6 +204,9 @@ impl std::str::FromStr for Waiver {
         })
     }
 }
+
+/// What is said of a mark that nobody could check.
+const KEYLESS: &str = "the project key is not at hand, so its mark cannot be checked";
 
 /// Who is acting: the one that machines are proved to belong to.
 #[derive(Debug, Clone)]
@@ -324,7 +334,7 @@ impl Owner {
         }
         match &self.key {
             _ if waived => {}
-            None => return foreign("the project key is not at hand, so its mark cannot be checked".into()),
+            None => return foreign(KEYLESS.into()),
             Some(key) if mark.is_signed_by(key, uuid, &mac) => {}
             Some(_) => {
                 return foreign("its mark is not signed by this project's key for this number and uuid".into());

@@ -89,25 +89,39 @@ fn mapping(document: &str, line: u64, column: u64) -> String {
 
 /// The text of a mapping in braces, up to its closing one.
 fn flow(text: &str) -> String {
-    let (mut depth, mut quote, mut before) = (0_usize, None, ' ');
-    let mut letters = text.char_indices();
+    let (mut depth, mut quote) = (0_usize, None);
+    // Whether a value may begin here: only then is a quote more than a letter. And
+    // whether one that was quoted or in brackets has just ended: a `:` may touch it.
+    let (mut is_open, mut is_closed, mut before) = (true, false, ' ');
+    let mut letters = text.char_indices().peekable();
     while let Some((at, letter)) = letters.next() {
+        let next = letters.peek().map_or(' ', |(_, next)| *next);
+        let parts = |letter: char| letter.is_whitespace() || matches!(letter, ',' | '[' | ']' | '{' | '}');
         match (quote, letter) {
             (Some('"'), '\\') => drop(letters.next()),
-            (Some(open), letter) if letter == open => quote = None,
             (Some('#'), '\n') => quote = None,
+            (Some(open), letter) if letter == open => (quote, is_closed) = (None, true),
             (Some(_), _) => {}
             (None, '#') if before.is_whitespace() => quote = Some('#'),
-            // Inside of a plain word a quote is a letter.
-            (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(letter),
-            (None, '{' | '[') => depth += 1,
+            (None, letter) if letter.is_whitespace() => {}
+            (None, '"' | '\'') if is_open => (quote, is_open) = (Some(letter), false),
+            // A tag and an anchor stand before their value.
+            (None, '!' | '&') if is_open => {
+                let verbatim = next == '<';
+                while letters.next_if(|(_, next)| if verbatim { *next != '>' } else { !parts(*next) }).is_some() {}
+            }
+            (None, '{' | '[') => (depth, is_open) = (depth + 1, true),
             (None, '}' | ']') => {
                 depth -= 1;
                 if depth == 0 {
                     return text[..=at].to_owned() + "\n";
                 }
+                (is_open, is_closed) = (false, true);
             }
-            (None, _) => {}
+            (None, ',') => (is_open, is_closed) = (true, false),
+            (None, ':') if is_closed || parts(next) => (is_open, is_closed) = (true, false),
+            (None, '?' | '>') if is_open && next.is_whitespace() => {}
+            (None, _) => (is_open, is_closed) = (false, false),
         }
         before = letter;
     }
@@ -159,6 +173,24 @@ workers:
             ]
         );
         assert!(found.control_planes.is_empty());
+    }
+
+    #[test]
+    fn a_quote_inside_of_a_plain_word_is_a_letter() {
+        for flow in [
+            "{MSG: rock 'n roll}",
+            "{a: [rock 'n roll, \"}\"], b: it's}",
+            "{a: 5\" pipe, 'b': '}'}",
+            "{\"a\":'}', b: [x]}",
+            "{a: !!str '}', b: &c '}', d: ! '}', e: !<tag:yaml.org,2002:str> '}'}",
+            "{? 'a}' : b}",
+            "{a: # it's }\n   'x}'}",
+        ] {
+            let text = format!("all:\n  - {flow}\nworkers:\n  - {{x: 'y'}}\n");
+            let found = patches(&text);
+            assert_eq!(found.all, [format!("{flow}\n")]);
+            assert_eq!(found.workers, ["{x: 'y'}\n"]);
+        }
     }
 
     #[test]

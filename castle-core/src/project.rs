@@ -110,6 +110,7 @@ pub struct Patches {
 
 /// Where the secrets shall be kept: a wish, without the access that it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SecretsPlace {
     /// Files below a folder, relative to that of `castle.yaml`.
     Files(PathBuf),

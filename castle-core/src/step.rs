@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::{Context, Result};
+use crate::{Context, Error, Result};
 
 /// Whether a condition holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,13 @@ pub trait Step: Send + Sync {
         None
     }
 
-    /// Whether the condition holds. Reads only.
+    /// Whether the condition holds. Changes nothing that the plan is about; at most it
+    /// notes in the secret store what it saw, as the birth of etcd, so that no later
+    /// run does it again.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be told; the step fails with it.
     async fn probe(&self, cx: &Context) -> Result<Verdict>;
 
     /// Brings the condition about, or begins to.
@@ -61,6 +67,12 @@ pub trait Step: Send + Sync {
 
     /// What to do when the deadline passes: where to look, what the usual causes are.
     fn advice(&self) -> Option<String> {
+        None
+    }
+
+    /// What its deadline means, where it means more than that time is up. `why` is what
+    /// it waited for last. `None`: a deadline exceeded.
+    fn overdue(&self, _why: &str) -> Option<Error> {
         None
     }
 

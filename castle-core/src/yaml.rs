@@ -6,9 +6,14 @@ use serde_saphyr::{Error as YamlError, Location, MessageFormatter, UserMessageFo
 
 use crate::{Problem, Span};
 
+mod around;
+
 /// The largest document that is read, in bytes. A declaration of 500 machines
 /// has about a tenth of it.
 const LARGEST: usize = 1 << 20;
+
+/// The way out of a document that is too much.
+const SMALLER: &str = "declare less in one document: 500 machines need a tenth of what is read";
 
 /// Whether a refusal may quote what it found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +53,8 @@ pub enum Quoting {
 /// The first error of syntax, type or key.
 pub fn read<T: DeserializeOwned>(text: &str, document: &str, quoting: Quoting) -> Result<T, Problem> {
     if text.len() > LARGEST {
-        return Err(Problem::error("yaml-budget", document, format!("has {} bytes, {LARGEST} are read", text.len())));
+        let message = format!("has {} bytes, {LARGEST} are read", text.len());
+        return Err(Problem::error("yaml-budget", document, message).hint(SMALLER));
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -84,38 +90,57 @@ fn refusal(error: &YamlError, text: &str, document: &str, quoting: Quoting) -> P
         YamlError::SerdeUnknownField { field, .. } if open => ("unknown-key", format!("unknown key `{field}`")),
         YamlError::SerdeUnknownField { .. } => ("unknown-key", "unknown key".to_owned()),
         YamlError::SerdeMissingField { field, .. } => ("missing-key", format!("key `{field}` is missing")),
-        YamlError::DuplicateMappingKey { key: Some(key), .. } if open => {
-            ("duplicate-key", format!("key `{key}` appears twice"))
+        YamlError::DuplicateMappingKey { key, .. } => {
+            let first = key.as_ref().zip(span).and_then(|(key, span)| around::first_of(text, span, key));
+            let first = first.map(|line| format!(" (line {line})")).unwrap_or_default();
+            let told = key.as_ref().filter(|_| open).map_or("a key".to_owned(), |key| format!("key `{key}`"));
+            ("duplicate-key", format!("{told} appears twice{first}"))
         }
-        YamlError::DuplicateMappingKey { .. } => ("duplicate-key", "a key appears twice".to_owned()),
         YamlError::Budget { .. }
         | YamlError::AliasReplayLimitExceeded { .. }
         | YamlError::AliasExpansionLimitExceeded { .. }
         | YamlError::AliasReplayStackDepthExceeded { .. } => {
             ("yaml-budget", "is nested, repeated or long beyond what a document of castle needs".to_owned())
         }
-        YamlError::Eof { .. } => ("yaml", "is empty or ends early".to_owned()),
+        YamlError::Eof { .. } if text.trim().is_empty() => ("yaml", "is empty".to_owned()),
+        YamlError::Eof { .. } => ("yaml", "ends early".to_owned()),
         YamlError::MultipleDocuments { .. } => ("yaml", "holds more than one document; one is read".to_owned()),
-        YamlError::InvalidScalar { ty, .. } if open => {
+        YamlError::InvalidScalar { ty, .. } => {
             let wanted = if *ty == "bool" { "`true` or `false`" } else { "a whole number" };
-            ("yaml", format!("`{}` is not {wanted}", found(text, span)))
+            match open {
+                true if is_number(&found(text, span)) => ("yaml", format!("`{}` is too large", found(text, span))),
+                true => ("yaml", format!("`{}` is not {wanted}", found(text, span))),
+                false => ("yaml", format!("is not {wanted}")),
+            }
         }
-        YamlError::Unexpected { expected, .. } if open => {
+        YamlError::Unexpected { expected, .. } => {
             let wanted = match *expected {
                 "mapping start" => "a mapping (`key: value`)",
                 "sequence start" => "a list",
                 "string scalar" => "a text",
                 other => other,
             };
-            ("yaml", format!("`{}` stands where {wanted} is expected", found(text, span)))
+            match open {
+                true => ("yaml", format!("`{}` stands where {wanted} is expected", found(text, span))),
+                false => ("yaml", format!("is not {wanted}")),
+            }
         }
-        YamlError::NullIntoString { .. } => ("yaml", "a value is missing".to_owned()),
+        YamlError::InvalidBooleanStrict { .. } if !open => ("yaml", "is not `true` or `false`".to_owned()),
+        YamlError::NullIntoString { .. } => (
+            "yaml",
+            match span.and_then(|span| around::key_at(text, span)) {
+                Some(key) if open => format!("key `{key}` has no value"),
+                _ => "a value is missing".to_owned(),
+            },
+        ),
         other if open => (
             "yaml",
             format!("cannot be read at `{}`: {}", found(text, span), UserMessageFormatter.format_message(other)),
         ),
-        _ => ("yaml", "is not the YAML that is expected here".to_owned()),
+        _ => ("yaml", "cannot be read as YAML from here on".to_owned()),
     };
+    // What is empty has no place of its own.
+    let span = if text.trim().is_empty() { Some(Span { line: 1, column: 1 }) } else { span };
     let problem = Problem::error(code, document, message).at(span);
     match error {
         YamlError::SerdeUnknownField { field, expected, .. } => problem.hint(match nearest(field, expected) {
@@ -123,8 +148,49 @@ fn refusal(error: &YamlError, text: &str, document: &str, quoting: Quoting) -> P
             None => format!("known here: {}", expected.join(", ")),
         }),
         YamlError::SerdeMissingField { .. } => problem.hint("add it to the mapping that ends here"),
+        YamlError::NullIntoString { .. } => problem.hint("write one behind the colon, or leave the key out"),
+        YamlError::DuplicateMappingKey { .. } => problem.hint("remove one of the two"),
+        YamlError::Eof { .. } if text.trim().is_empty() => problem.hint("write the document, or name another file"),
+        YamlError::MultipleDocuments { .. } => problem.hint("remove the `---` between them, or all but one"),
+        _ if problem.code == "yaml-budget" => problem.hint(SMALLER),
+        YamlError::InvalidScalar { .. } | YamlError::Unexpected { .. } | YamlError::InvalidBooleanStrict { .. }
+            if !open =>
+        {
+            problem
+        }
+        YamlError::InvalidScalar { ty: "bool", .. } | YamlError::InvalidBooleanStrict { .. } => {
+            problem.hint("write `true` or `false`, without quotes")
+        }
+        YamlError::InvalidScalar { .. } => {
+            problem.hint("write a number in digits, such as `4`, without quotes or a unit")
+        }
+        YamlError::Unexpected { expected, .. } => problem.hint(match *expected {
+            "mapping start" => "write `key: value`, on lines of its own that are indented, or in `{}`",
+            "sequence start" => "write a line with `- ` for each item, or the items in `[]`",
+            _ => "write one value; a text with signs of YAML in it needs quotes",
+        }),
+        YamlError::UnknownAnchor { .. } => problem.hint("put a text that begins with `*`, `&` or `!` into quotes"),
+        _ if problem.code == "yaml" && has_tab(text, span) => {
+            problem.hint("indent with blanks: YAML takes no tab there")
+        }
+        _ if problem.code == "yaml" => problem.hint(
+            "see whether a quote or a bracket is left open, a blank is missing behind a colon, or a line is indented \
+             unlike its neighbours",
+        ),
         _ => problem,
     }
+}
+
+fn is_number(text: &str) -> bool {
+    let digits = text.trim_start_matches(['-', '+']);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether the line of a place, or one beside it, is indented with a tab.
+fn has_tab(text: &str, span: Option<Span>) -> bool {
+    let Some(span) = span else { return false };
+    let is_indented_so = |line: &str| line.chars().take_while(|letter| letter.is_whitespace()).any(|c| c == '\t');
+    text.lines().skip(span.line.saturating_sub(2)).take(3).any(is_indented_so)
 }
 
 /// What stands at a place.

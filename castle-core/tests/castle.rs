@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use castle_core::memory::{MachineCall, MemoryIdentity, MemoryMachine, MemoryMachines, MemorySecrets, example_project};
 use castle_core::{
-    ByteSize, Castle, Clock, Context, Env, Error, ErrorKind, EventKind, Goal, LostLife, MachineId, Outcome, Pace,
-    Power, Project, Report, RunOptions, SecretStore, SeededEntropy, Waiver,
+    ByteSize, Capabilities, Castle, Clock, Context, Env, Error, ErrorKind, EventKind, Goal, LostLife, MachineId,
+    Milestone, Outcome, Pace, Power, Problem, Project, Report, RunOptions, Secret, SecretStore, SeededEntropy, Vault,
+    Waiver,
 };
 use uuid::Uuid;
 
@@ -301,4 +302,148 @@ async fn a_stop_is_orderly_and_says_what_is_left() {
     assert_eq!(report.outcome, Outcome::Cancelled);
     assert!(report.left.iter().any(|step| step == "life/1/complete"), "{:?}", report.left);
     assert_eq!(home.run(Goal::Create).await.outcome, Outcome::Ok);
+}
+
+/// A machine whose removal failed is looked at again, and what the first round left
+/// behind is on no machine that the second one sees.
+#[tokio::test(start_paused = true)]
+async fn what_removals_left_behind_is_told_whatever_rounds_follow() {
+    let leftover = |number: u32| {
+        Problem::warning("leftovers-unknown", format!("machine {number}"), "its disks could not be listed")
+            .hint(format!("`pvesm list local-lvm --vmid {number}`"))
+    };
+    for stumbles in [0, 1] {
+        let home = Home::new();
+        home.run(Goal::Create).await;
+        for number in [421, 431, 432] {
+            home.machines.leave_behind(id(number), leftover(number));
+        }
+        for _ in 0..stumbles {
+            home.machines.fail_next(MachineCall::Destroy, Error::new(ErrorKind::Unreachable, "connection reset"));
+        }
+        let report = home.run(Goal::Destroy).await;
+        assert_eq!((report.outcome, report.rounds), (Outcome::Ok, 1 + stumbles), "{report:?}");
+        let mut told = report.problems.clone();
+        told.sort_by(|one, other| one.subject.cmp(&other.subject));
+        assert_eq!(told, [421, 431, 432].map(leftover), "{stumbles} stumbles");
+        assert_eq!(report.left, Vec::<String>::new());
+    }
+}
+
+/// The second round sees a stranger and is refused: nothing of it is left to be done.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_left_of_the_last_plan() {
+    let home = Home::new();
+    home.machines.fail_next(MachineCall::Power, Error::new(ErrorKind::Unreachable, "connection reset"));
+    let castle = home.castle();
+    let run = castle.run(Goal::Create, RunOptions::default());
+    let mut log = run.log().subscribe();
+    let meanwhile = async {
+        while let Some(event) = log.next().await {
+            if matches!(event.kind, EventKind::RoundFailed { .. }) {
+                home.machines.plant(id(432), stranger());
+            }
+        }
+    };
+    let (report, ()) = futures::join!(run, meanwhile);
+    assert_eq!((report.outcome, codes(&report)), (Outcome::Refused, vec!["foreign-machine"]), "{report:?}");
+    assert_eq!(report.left, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_of_a_run_that_was_dropped_ends() {
+    let home = Home::new();
+    let castle = home.castle();
+    let ends = async |mut reader: castle_core::Subscription| {
+        let all = async { while reader.next().await.is_some() {} };
+        home.clock.within(Duration::from_secs(1), all).await.is_some()
+    };
+    let unpolled = castle.run(Goal::Create, RunOptions::default());
+    let reader = unpolled.log().subscribe();
+    drop(unpolled);
+    assert!(ends(reader).await, "never polled");
+
+    let run = castle.run(Goal::Create, RunOptions::default());
+    let reader = run.log().subscribe();
+    assert!(home.clock.within(Duration::from_secs(20), run).await.is_none(), "it takes longer");
+    assert!(ends(reader).await, "dropped by a timeout");
+
+    let run = castle.run(Goal::Create, RunOptions::default());
+    let reader = run.log().subscribe();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(run);
+    home.clock.sleep(Duration::from_secs(5)).await;
+    tasks.shutdown().await;
+    assert!(ends(reader).await, "aborted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_tells_what_differs_and_says_nothing_twice() {
+    let home = Home::new();
+    home.machines.plant(id(900), MemoryMachine { memory: ByteSize::gib_of(16), ..stranger() });
+    home.machines.plant(id(432), stranger());
+    let provider = |code, subject: &str| Problem::error(code, subject, "as the provider says it").hint("`pveum ..`");
+    home.machines.find_in_preflight(provider("missing-privilege", "pve"));
+    home.machines.find_in_preflight(provider("id-taken", "blue-wk-02 (432)"));
+    let castle = home.castle();
+    let found = castle.check(&Context::new(castle.env().clone())).await.unwrap();
+    let told: Vec<_> = found.iter().map(|problem| (problem.code, problem.subject.as_str())).collect();
+    assert_eq!(told, [("missing-privilege", "pve"), ("id-taken", "blue-wk-02 (432)"), ("memory", "host pve")]);
+}
+
+#[test]
+fn a_castle_that_cannot_stand_says_everything_at_once() {
+    let mut project = example_project();
+    project.network.vip = Some("192.168.1.210".parse().unwrap());
+    let build = |machines: MemoryMachines| {
+        let castle = Castle::builder(project.clone()).machines(Arc::new(machines));
+        castle.secrets(Arc::new(MemorySecrets::new())).identity(Arc::new(MemoryIdentity)).build()
+    };
+    assert!(build(MemoryMachines::new().with_host("pve", ByteSize::gib_of(32))).is_ok());
+    let error = build(MemoryMachines::new().with_capabilities(Capabilities::none())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidSpec);
+    for part in ["network.vip: ", "platform: ", "blue-cp-01: ", "blue-wk-01: ", "blue-wk-02: host `pve` is unknown"] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert!(error.advice().is_some_and(|advice| advice.contains("remove `vip`")), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_hangs_ends_every_look_and_a_stop_ends_it_at_once() {
+    let home = Home::new();
+    home.machines.hang(true);
+    let castle = home.castle();
+    let cx = Context::new(castle.env().clone());
+    let plan = async || castle.plan(&cx, Goal::Create, LostLife::Ask, None).await.map(drop);
+    let check = async || castle.check(&cx).await.map(drop);
+    for error in [plan().await.unwrap_err(), check().await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error:?}");
+        assert!(error.to_string().contains("a backend gives neither an answer nor an error"), "{error}");
+        assert!(error.context().any(|(key, value)| key == "backends" && value.contains("memory")), "{error:?}");
+    }
+    assert!(castle.observe(&cx, Milestone::MachinesRunning).await.machines.known().is_none());
+    let report = home.run(Goal::Create).await;
+    assert_eq!(report.error.map(|error| error.kind()), Some(ErrorKind::DeadlineExceeded));
+
+    let (began, stop) = (home.clock.elapsed(), async { cx.cancel().cancel() });
+    let (planned, ()) = futures::join!(plan(), stop);
+    assert_eq!(planned.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(check().await.unwrap_err().kind(), ErrorKind::Cancelled);
+    assert_eq!(home.clock.elapsed(), began);
+}
+
+/// The bundle of life 7 is looked for under `7`: what is written otherwise is no life.
+#[tokio::test(start_paused = true)]
+async fn only_numbers_as_castle_writes_them_are_lives() {
+    let secrets = MemorySecrets::new();
+    for name in ["1", "1.born", "007", "+8", "0", "4294967295", "99999999999", "x"] {
+        let key = format!("blue/blue/talos/{name}").parse();
+        if let Ok(key) = key {
+            secrets.create(&key, &Secret::new(b"x".to_vec())).await.unwrap();
+        }
+    }
+    let vault = Vault::new(Arc::new(secrets), "blue".parse().unwrap(), "blue".parse().unwrap());
+    let lives = vault.lives().await.unwrap();
+    assert_eq!(lives.iter().map(|(number, _)| number).collect::<Vec<_>>(), [1]);
+    assert_eq!(lives.next(), 2);
 }

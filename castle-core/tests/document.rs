@@ -71,7 +71,7 @@ const REFUSALS: &[Refusal] = &[
     (
         "a key twice",
         &[("project: blue", "project: blue\nproject: red")],
-        "3:1 duplicate-key castle.yaml: key `project` appears twice\n",
+        "3:1 duplicate-key castle.yaml: key `project` appears twice (line 2) => remove one of the two\n",
     ),
     (
         "a key missing",
@@ -81,34 +81,69 @@ const REFUSALS: &[Refusal] = &[
     (
         "a word where a number belongs",
         &[("cores: 4", "cores: four")],
-        "12:51 yaml castle.yaml: `four` is not a whole number\n",
+        "12:51 yaml castle.yaml: `four` is not a whole number => write a number in digits, such as `4`, without quotes or a unit\n",
     ),
     (
         "a list where a text belongs",
         &[("project: blue", "project: [blue]")],
-        "2:10 yaml castle.yaml: `[blue` stands where a text is expected\n",
+        "2:10 yaml castle.yaml: `[blue` stands where a text is expected => write one value; a text with signs of YAML in it needs quotes\n",
     ),
     (
         "a list where a mapping belongs",
         &[("hosts: {pve: {memory: 32GiB, reserve: 4GiB}}", "hosts: [pve]")],
-        "11:8 yaml castle.yaml: `[pve` stands where a mapping (`key: value`) is expected\n",
+        "11:8 yaml castle.yaml: `[pve` stands where a mapping (`key: value`) is expected => write `key: value`, on lines of its own that are indented, or in `{}`\n",
     ),
     (
         "an alias of nothing",
         &[("vmbr0", "*bridge")],
-        "10:11 yaml castle.yaml: cannot be read at `*bridge`: reference to unknown value\n",
+        "10:11 yaml castle.yaml: cannot be read at `*bridge`: reference to unknown value => put a text that begins with `*`, `&` or `!` into quotes\n",
     ),
     (
         "a second document",
         &[("workers:", "workers:\n---\na: 1")],
-        "17:1 yaml castle.yaml: holds more than one document; one is read\n",
+        "17:1 yaml castle.yaml: holds more than one document; one is read => remove the `---` between them, or all but one\n",
     ),
     (
         "a bracket left open",
         &[("192.168.1.1]", "192.168.1.1")],
-        "10:9 yaml castle.yaml: cannot be read at `: vmbr0`: illegal placement of ':' indicator\n",
+        "10:9 yaml castle.yaml: cannot be read at `: vmbr0`: illegal placement of ':' indicator => see whether a quote or a bracket is left open, a blank is missing behind a colon, or a line is indented unlike its neighbours\n",
     ),
-    ("a value left out", &[("project: blue", "project:")], "2:8 yaml castle.yaml: a value is missing\n"),
+    (
+        "a value left out",
+        &[("project: blue", "project:")],
+        "2:8 yaml castle.yaml: key `project` has no value => write one behind the colon, or leave the key out\n",
+    ),
+    (
+        "a number that no computer counts to",
+        &[("vmid: 421", "vmid: 99999999999999999999999")],
+        "14:30 yaml castle.yaml: `99999999999999999999999` is too large => write a number in digits, such as `4`, without quotes or a unit\n",
+    ),
+    (
+        "a tab",
+        &[("  gateway", "\tgateway")],
+        "7:11 yaml castle.yaml: cannot be read at `192.168.1.0/24`: while scanning a plain scalar, found a tab => indent with blanks: YAML takes no tab there\n",
+    ),
+    (
+        "a text where a list belongs",
+        &[("dns: [192.168.1.1]", "dns: 192.168.1.1")],
+        "9:8 yaml castle.yaml: `192.168.1.1` stands where a list is expected => write a line with `- ` for each item, or the items in `[]`\n",
+    ),
+    (
+        "units of ten, and sizes without end",
+        &[("memory: 8GiB", "memory: 8GB"), ("40GiB", "99999999999999999999GiB")],
+        "12:62 invalid-size defaults.memory: size `8GB` has the unknown unit `GB` => did you mean `8GiB`?\n\
+         12:73 invalid-size defaults.disk: size `99999999999999999999GiB` is too large => nothing has so much; write it as `8GiB` or `512MiB`\n",
+    ),
+    (
+        "a Kubernetes that Talos refuses",
+        &[("v1.36.3", "v1.20.0")],
+        "4:51 talos-window cluster.kubernetes: Talos 1.13 takes Kubernetes 1.31 to 1.36, and refuses 1.20 => choose such a Kubernetes\n",
+    ),
+    (
+        "a Kubernetes for another Talos",
+        &[("v1.36.3", "v1.30.14")],
+        "4:51 talos-window cluster.kubernetes: Talos 1.13 takes Kubernetes 1.31 to 1.36, and refuses 1.30 => choose such a Kubernetes, or Talos 1.12\n",
+    ),
     (
         "a document of another time",
         &[("v1alpha1", "v1alpha2")],
@@ -391,6 +426,25 @@ fn three_control_planes_without_a_vip_are_read_with_a_warning() {
     assert_eq!(project.warnings.iter().map(|warning| warning.code).collect::<Vec<_>>(), ["no-vip"]);
     let one = Project::parse(GOOD, naming).expect("a good document");
     assert_eq!(one.warnings, []);
+}
+
+#[test]
+fn a_talos_that_castle_does_not_know_is_read_with_a_warning() {
+    let project = Project::parse(&changed(&[("v1.13.9", "v1.99.0")]), naming).expect("a warning refuses nothing");
+    assert_eq!(
+        printed(&project.warnings),
+        "4:30 talos-unknown cluster.talos: which Kubernetes Talos 1.99 takes is not known to this castle => look it up in the support matrix of Talos: a node refuses every other\n"
+    );
+    for kubernetes in ["v1.31.0", "v1.36.99"] {
+        assert_eq!(Project::parse(&changed(&[("v1.36.3", kubernetes)]), naming).expect(kubernetes).warnings, []);
+    }
+}
+
+#[test]
+fn an_empty_file_has_a_place_and_a_way_out() {
+    for text in ["", " \n\n"] {
+        assert_eq!(refused(text), "1:1 yaml castle.yaml: is empty => write the document, or name another file\n");
+    }
 }
 
 #[test]

@@ -60,6 +60,7 @@ fn place(access: &SecretsAccess) -> String {
         SecretsAccess::Sops { folder, key } => format!("sops {} {}", folder.display(), key.display()),
         SecretsAccess::Environment { prefix } => format!("environment {prefix}"),
         SecretsAccess::Memory => "memory".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 
@@ -123,7 +124,7 @@ fn what_neither_document_says_is_asked_for() {
          format!("1:22 secrets.infisical: has no `project` => {say}\n1:22 secrets.infisical: has no `environment` => {say}\n1:22 secrets.infisical: has no `path` => {say}\n")),
         (VAULT, "secrets: {sops: {key: age.txt}}", format!("1:17 secrets.sops: has no `folder` => {say}\n")),
         (VAULT, "secrets: {environment: {}}", format!("1:24 secrets.environment: has no `prefix` => {say}\n")),
-        (VAULT, "secrets: {sops: {}}", "1:17 options: key `key` is missing => add it to the mapping that ends here\n".into()),
+        (VAULT, "secrets: {sops: {}}", "1:17 secrets.sops: key `key` is missing => add it to the mapping that ends here\n".into()),
         (VAULT, "secrets: {files: a, environment: {}}",
          "1:10 secrets: has more than one of `files`, `infisical`, `sops`, `environment`, `memory` => declare one of them\n".into()),
         (VAULT, "secrets: {infisical: {}}",
@@ -173,7 +174,7 @@ fn every_refusal_names_the_key_and_the_way_out_and_no_value() {
             with("git: {password_file: word, fingerprints: [hunter2]}"),
             "2:43 git.fingerprints: is not the SHA-256 of a certificate => write 32 bytes as `AA:BB:..`\n",
         ),
-        (with("git: {pasword: hunter2}"), "2:7 options: unknown key => did you mean `password`?\n"),
+        (with("git: {pasword: hunter2}"), "2:7 git: unknown key => did you mean `password`?\n"),
         (
             with("identity: {client_id: hunter2}"),
             "2:11 identity: has none of `client_secret`, `client_secret_file`, `client_secret_env` => declare one of them\n",

@@ -143,7 +143,7 @@ fn what_is_rendered_reads_back() {
         identity: Some(MachineIdentity { client_id: odd(), client_secret: Secret::new("012".into()) }),
         dial: DialMap::exclusive(dial).with_names(names.clone()),
         source: Some("127.42.0.1".parse().expect("good")),
-        pace: Pace::Scaled(60.0),
+        pace: Pace::scaled(60.0).unwrap(),
         lab: true,
     };
     let vault = |trust| {
@@ -190,12 +190,25 @@ fn an_absent_dial_map_dials_directly_and_an_empty_one_dials_nothing() {
 #[test]
 fn every_refusal_names_the_key_and_the_way_out() {
     let one = "declare one of them";
+    let broken = "cannot be read as YAML from here on => see whether a quote or a bracket is left open, a blank is \
+                  missing behind a colon, or a line is indented unlike its neighbours\n";
     let cases = [
-        (changed("url:", "ulr:"), "2:3 options: unknown key => did you mean `url`?\n".to_owned()),
+        (changed("url:", "ulr:"), "2:3 proxmox: unknown key => did you mean `url`?\n".to_owned()),
         (changed("secrets: {files: secrets}\n", ""), "- secrets: does not say where secrets are kept => write `secrets: {files: DIR}`\n".into()),
         (changed("{files: secrets}", "{memory: true}"),
          "5:10 secrets: `memory` forgets the project's key at the end of the run => use `files` with a folder; `memory` is for a lab\n".into()),
-        (changed("{files: secrets}", "{memory: yes}"), "5:19 options: is not the YAML that is expected here\n".into()),
+        (changed("{files: secrets}", "{memory: yes}"), "5:19 secrets.memory: is not `true` or `false`\n".into()),
+        (changed("  token_file: token", "\ttoken_file: token"),
+         "2:8 proxmox.url: cannot be read as YAML from here on => indent with blanks: YAML takes no tab there\n".into()),
+        (format!("{GOOD}dial: {{from: a, to: b}}\n"), "6:7 dial: is not a list\n".into()),
+        (changed("token_file: token", "token_file: [hunter2]"), "3:15 proxmox.token_file: is not a text\n".into()),
+        (changed("token_file: token", "token_file: 'hunter2"), format!("4:3 proxmox.ca_file: {broken}")),
+        (changed("  url: https://192.168.1.10:8006\n", ""), "3:3 proxmox: key `url` is missing => add it to the mapping that ends here\n".into()),
+        (changed("token_file: token", "token_file: *hunter2"),
+         "3:15 proxmox.token_file: cannot be read as YAML from here on => put a text that begins with `*`, `&` or `!` into quotes\n".into()),
+        (changed("token_file: token", "token_file: token\n  token_file: hunter2"), "4:3 proxmox.token_file: a key appears twice (line 3) => remove one of the two\n".into()),
+        (changed("proxmox:", "hunter2:"),
+         "1:1 options: unknown key => known here: proxmox, talos, secrets, git, identity, dial, source, pace, lab\n".into()),
         (changed("  token_file: token\n", ""), format!("2:3 proxmox: has none of `token`, `token_file`, `token_env` => {one}\n")),
         (changed("token_file: token\n", &format!("token_file: token\n  token: {TOKEN}\n")),
          format!("2:3 proxmox: has more than one of `token`, `token_file`, `token_env` => {one}\n")),
@@ -215,7 +228,7 @@ fn every_refusal_names_the_key_and_the_way_out() {
          "4:7 proxmox.ca: holds no certificate in PEM => use the host's /etc/pve/pve-root-ca.pem, or `fingerprints`\n".into()),
         (format!("{GOOD}pace: 60x\n"), "6:7 pace: only a lab can be faster than the clock => remove it, or say `lab: true`\n".into()),
         (format!("{GOOD}pace: hunter2\nsource: hunter2\n"),
-         "6:7 pace: is not a pace => use `virtual`, `real` or a factor such as `60x`\n7:9 source: is not an IP address\n".into()),
+         "6:7 pace: is not a pace => use `virtual`, `real`, or a factor from `0.001x` to `100000x` such as `60x`\n7:9 source: is not an IP address\n".into()),
         (format!("{GOOD}dial: [{{from: 'pve_1:8006', to: 127.0.0.1}}]\n"),
          "6:15 dial.from: is neither an address nor a name with a port => write `192.168.1.10:8006` or `git.example.net:443`\n6:33 dial.to: is not an address with a port\n".into()),
         (format!("{GOOD}dial: [{{from: 1.1.1.1:1, to: 1.1.1.1:2}}, {{from: 1.1.1.1:1, to: 1.1.1.1:3}}]\n"),
@@ -255,4 +268,40 @@ fn no_refusal_tells_a_value() {
     }
     let options = read(&changed("token_file: token", &format!("token: {TOKEN}"))).expect("good");
     assert!(!format!("{options:?}").contains("5d0b2c1e"));
+}
+
+/// What may be quoted is what the readers know, and nothing else.
+#[test]
+fn the_keys_that_may_be_quoted_are_those_that_are_read() {
+    let mut known = std::collections::BTreeSet::new();
+    let places = [
+        "x?: 1",
+        "proxmox: {x?: 1}",
+        "talos: {x?: 1}",
+        "secrets: {x?: 1}",
+        "secrets: {infisical: {x?: 1}}",
+        "secrets: {sops: {x?: 1}}",
+        "secrets: {environment: {x?: 1}}",
+        "git: {x?: 1}",
+        "identity: {x?: 1}",
+        "dial: [{x?: 1}]",
+    ];
+    for text in places {
+        let problems = read(text).expect_err(text);
+        let hint = problems[0].hint.as_deref().expect("a way out");
+        let keys = hint.strip_prefix("known here: ").unwrap_or_else(|| panic!("{text}: {hint}"));
+        known.extend(keys.split(", ").map(str::to_owned));
+    }
+    assert_eq!(known.into_iter().collect::<Vec<_>>(), Options::KEYS);
+}
+
+/// A slip of indentation, or of the clipboard, puts a token where a node's name belongs.
+#[test]
+fn a_token_in_the_place_of_a_node_s_name_is_not_quoted() {
+    let text = format!("{GOOD}talos:\n  pins:\n    {TOKEN}: x\n");
+    let problems = read(&text).map(drop).expect_err("no fingerprint");
+    let told: Vec<_> =
+        problems.iter().map(|problem| (problem.to_string(), problem.span.map(|span| span.line))).collect();
+    assert_eq!(told, [("talos.pins: holds what is not a fingerprint".to_owned(), Some(8))]);
+    assert!(!format!("{problems:?}").contains(TOKEN), "{problems:?}");
 }

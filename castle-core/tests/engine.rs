@@ -167,6 +167,41 @@ async fn an_urgent_step_does_not_queue_behind_others() {
     assert_eq!((took(true).await, took(false).await), (2, 3), "before, a, first; else before, a, b, first");
 }
 
+/// One share, which an urgent step would keep from what it waits for itself.
+#[tokio::test(start_paused = true)]
+async fn an_urgent_step_keeps_no_share_from_what_it_waits_for() {
+    let cx = context();
+    let limited = |task: &mut Task| task.limit = Some("one");
+    let graph = Graph::new()
+        .task("ground", &[], limited)
+        .task("between", &["ground"], |_| {})
+        .task("first", &["between"], |task| {
+            limited(task);
+            task.urgent = true;
+        })
+        .task("other", &[], limited);
+    let round = engine::run(&graph.1, &Shares::from([("one".to_owned(), 1)]), &cx).await.unwrap();
+    assert_eq!((round.done, graph.done()), (4, vec!["ground", "between", "first", "other"]), "{round:?}");
+}
+
+/// Nobody asked to stop: this is a fault of the plan, and it says whose.
+#[tokio::test(start_paused = true)]
+async fn steps_that_keep_their_shares_from_each_other_are_named() {
+    let cx = context();
+    let limited =
+        |limit: &'static str, urgent: bool| move |task: &mut Task| (task.limit, task.urgent) = (Some(limit), urgent);
+    let graph = Graph::new()
+        .task("a", &[], limited("left", false))
+        .task("b", &[], limited("right", false))
+        .task("c", &["b"], limited("left", true))
+        .task("d", &["a"], limited("right", true));
+    let shares = Shares::from([("left".to_owned(), 1), ("right".to_owned(), 1)]);
+    let round = engine::run(&graph.1, &shares, &cx).await.unwrap();
+    let error = round.error.unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unexpected);
+    assert_eq!(error.to_string(), "steps keep their shares from each other: a, b, c, d");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_condition_that_holds_is_not_acted_upon() {
     let cx = context();

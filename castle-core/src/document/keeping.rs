@@ -108,7 +108,13 @@ pub(crate) fn secrets(findings: &mut Findings, text: SecretsText) -> Option<Secr
 
 /// Where an administrator's credentials are put: two names, outside of castle's
 /// own corner of the store.
-pub(crate) fn escrow(findings: &mut Findings, text: EscrowText, project: Option<&Name>) -> Option<Escrow> {
+/// `taken` are the other secrets that `castle.yaml` names, each with its place there.
+pub(crate) fn escrow(
+    findings: &mut Findings,
+    text: EscrowText,
+    project: Option<&Name>,
+    taken: &[(&str, &SecretKey)],
+) -> Option<Escrow> {
     let mut read = |key: &str, declared: &Option<Spanned<String>>| -> Option<Option<SecretKey>> {
         let Some(declared) = declared else { return Some(None) };
         let subject = format!("escrow.{key}");
@@ -117,6 +123,12 @@ pub(crate) fn escrow(findings: &mut Findings, text: EscrowText, project: Option<
             let message = format!("`{secret}` lies where castle keeps its own secrets, below `{project}`");
             let problem = Problem::error("escrow-reserved", subject, message);
             findings.push(problem.hint("choose a name outside of it").at(place(declared.referenced)));
+            return None;
+        }
+        if let Some((owner, _)) = taken.iter().find(|(_, key)| **key == secret) {
+            let message = format!("has the same name as `{owner}`, so the credential would overwrite what is there");
+            let problem = Problem::error("escrow-twice", subject, message);
+            findings.push(problem.hint("choose another name").at(place(declared.referenced)));
             return None;
         }
         Some(Some(secret))

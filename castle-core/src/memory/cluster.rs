@@ -266,6 +266,11 @@ impl NodeOs for MemoryCluster {
         Ok(votes.map(member).collect())
     }
 
+    async fn member_id(&self, cx: &Context, site: &NodeSite, node: &NodeTarget) -> Result<Option<u64>> {
+        let members = self.members(cx, site, node).await?;
+        Ok(members.into_iter().find(|member| member.name == node.spec.node.as_str()).map(|member| member.id))
+    }
+
     async fn remove_member(&self, _: &Context, _: &NodeSite, _: &NodeTarget, id: u64) -> Result<()> {
         Err(Error::new(
             ErrorKind::Unsupported,
@@ -283,6 +288,12 @@ impl NodeOs for MemoryCluster {
 
     fn talosconfig(&self, env: &Env, site: &NodeSite, kept: Option<&SecretText>) -> Result<SecretText> {
         Self::mint(env, site, Credential::Talosconfig, kept)
+    }
+
+    fn is_credential(&self, _: &Project, which: Credential, text: &SecretText) -> bool {
+        let mut lines = text.expose().lines();
+        let names_a_cluster = lines.next().is_some_and(|line| line.starts_with("cluster: "));
+        names_a_cluster && lines.next().is_some_and(|line| line.starts_with(which.name()))
     }
 }
 

@@ -53,7 +53,10 @@ impl Identity for MemoryIdentity {
     }
 
     fn cluster_id(&self, bundle: &SecretBytes) -> Result<String> {
-        String::from_utf8(bundle.expose().clone())
-            .map_err(|_| Error::new(ErrorKind::InvalidSpec, "the bundle of this life is not a bundle"))
+        let text = String::from_utf8(bundle.expose().clone()).ok().filter(|text| text.len() == 64);
+        text.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidSpec, "the bundle of this life is not a bundle")
+                .hint("restore it from a backup of the secret store")
+        })
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::{
-    Birth, ByteSize, Context, Error, ErrorKind, Evidence, HostState, Machine, MachineId, MachineSpec, Owner, Power,
-    Result, Slot, Standing,
+    Birth, ByteSize, Capabilities, Context, Error, ErrorKind, Evidence, HostState, Machine, MachineId, MachineSpec,
+    Owner, Power, Problem, Result, Slot, Standing,
 };
 
 /// A call of [`crate::MachineProvider`], to say which one fails.
@@ -117,6 +117,10 @@ pub(super) struct House {
     pub(super) silence: Option<ErrorKind>,
     pub(super) blind: bool,
     pub(super) failures: Vec<(MachineCall, bool, Error)>, // call, after its effect, error
+    pub(super) leftovers: BTreeMap<MachineId, Problem>,
+    pub(super) findings: Vec<Problem>,
+    pub(super) capabilities: Option<Capabilities>,
+    pub(super) hangs: bool,
 }
 
 impl House {

@@ -85,6 +85,28 @@ impl MemoryMachines {
         self.house().silence = kind;
     }
 
+    /// The removal of this machine leaves something behind, and tells it.
+    pub fn leave_behind(&self, id: MachineId, leftover: Problem) {
+        self.house().leftovers.insert(id, leftover);
+    }
+
+    /// Makes it a house that can do this and no more.
+    #[must_use]
+    pub fn with_capabilities(self, capabilities: Capabilities) -> Self {
+        self.house().capabilities = Some(capabilities);
+        self
+    }
+
+    /// Lists are neither answered nor refused.
+    pub fn hang(&self, hangs: bool) {
+        self.house().hangs = hangs;
+    }
+
+    /// Every preflight finds this as well.
+    pub fn find_in_preflight(&self, finding: Problem) {
+        self.house().findings.push(finding);
+    }
+
     /// Lists and looks are answered, and show nothing.
     pub fn blind(&self, blind: bool) {
         self.house().blind = blind;
@@ -134,7 +156,8 @@ impl MachineProvider for MemoryMachines {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { layer2: true, fencing: true, fixed_addresses: true }
+        let all = Capabilities::none().with_layer2().with_fencing().with_fixed_addresses();
+        self.house().capabilities.unwrap_or(all)
     }
 
     fn validate(&self, spec: &MachineSpec) -> Vec<Problem> {
@@ -147,11 +170,15 @@ impl MachineProvider for MemoryMachines {
     }
 
     async fn preflight(&self, _: &Context, specs: &[MachineSpec], _: &Inventory) -> Result<Vec<Problem>> {
-        drop(self.enter(MachineCall::Preflight)?);
-        Ok(specs.iter().flat_map(|spec| self.validate(spec)).collect())
+        let findings = self.enter(MachineCall::Preflight)?.findings.clone();
+        Ok(specs.iter().flat_map(|spec| self.validate(spec)).chain(findings).collect())
     }
 
     async fn list(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Inventory> {
+        let hangs = self.house().hangs;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         let mut house = self.enter(MachineCall::List)?;
         let ids: BTreeSet<_> = owner.reserved().iter().copied().chain(specs.iter().map(|spec| spec.id)).collect();
         let visible = |(id, machine): &(&MachineId, &MemoryMachine)| !ids.contains(id) && !machine.hidden;
@@ -256,15 +283,17 @@ impl MachineProvider for MemoryMachines {
         // The number may have been handed on meanwhile, perhaps to a machine of the
         // same birth, made again: prove it again.
         let mut house = self.house();
+        let mut removal = Removal::default();
         if let Some(machine) = self.prove(&house, cx, owner, spec)?.filter(|machine| machine.uuid == proved) {
             if !machine.dying {
                 return Err(Error::new(ErrorKind::Conflict, "it was made again meanwhile").with("machine", spec.id));
             }
             self.0.meter.count_write();
             house.machines.remove(&spec.id);
+            removal.leftovers.extend(house.leftovers.get(&spec.id).cloned());
         }
         house.fault(MachineCall::Destroy, true)?;
-        Ok(Removal::default())
+        Ok(removal)
     }
 }
 

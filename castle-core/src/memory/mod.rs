@@ -15,7 +15,7 @@ pub use example::{EXAMPLE, MemoryIdentity, example_project, plain_image};
 pub use gitops::MemoryGitOps;
 pub use house::{MachineCall, MachineDurations, MemoryMachine};
 pub use machines::MemoryMachines;
-pub use secrets::MemorySecrets;
+pub use secrets::{MemorySecrets, ReadFault};
 
 #[cfg(test)]
 mod tests;

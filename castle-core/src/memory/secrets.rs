@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::{Error, ErrorKind, Meter, Result, SecretBytes, SecretKey, SecretStore};
+use crate::{Error, ErrorKind, Meter, Result, Secret, SecretBytes, SecretKey, SecretStore};
 
 /// A secret store that lives as long as its last handle. For labs and tests.
 ///
@@ -27,10 +27,21 @@ use crate::{Error, ErrorKind, Meter, Result, SecretBytes, SecretKey, SecretStore
 #[derive(Clone, Default)]
 pub struct MemorySecrets(Arc<Shared>);
 
+/// What happens to a single read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFault {
+    /// No answer comes ([`ErrorKind::Unreachable`]).
+    Lost,
+    /// The value comes back cut short by its last byte; a list comes back as it is.
+    Damaged,
+}
+
 #[derive(Default)]
 struct Shared {
     secrets: Mutex<BTreeMap<SecretKey, SecretBytes>>,
     silent: AtomicBool,
+    /// How many reads pass before each fault strikes.
+    faults: Mutex<Vec<(usize, ReadFault)>>,
     meter: Meter,
 }
 
@@ -47,13 +58,40 @@ impl MemorySecrets {
         self.0.silent.store(silent, Ordering::SeqCst);
     }
 
+    /// Strikes one read (`get` or `list`) alone: the one that comes after `pass` others.
+    pub fn fail_read(&self, pass: usize, fault: ReadFault) {
+        self.faults().push((pass, fault));
+    }
+
+    /// How many of the faults of single reads have not struck yet.
+    #[must_use]
+    pub fn faults_left(&self) -> usize {
+        self.faults().len()
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Vec<(usize, ReadFault)>> {
+        self.0.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What strikes this read.
+    fn strike(&self) -> Option<ReadFault> {
+        let mut faults = self.faults();
+        let struck = faults.iter().position(|(pass, _)| *pass == 0).map(|place| faults.remove(place).1);
+        faults.iter_mut().for_each(|(pass, _)| *pass = pass.saturating_sub(1));
+        struck
+    }
+
     fn secrets(&self) -> Result<MutexGuard<'_, BTreeMap<SecretKey, SecretBytes>>> {
         if self.0.silent.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Unreachable, "the secret store does not answer").with("store", "memory"));
+            return Err(silent());
         }
         // No code that holds the lock can panic halfway through a change.
         Ok(self.0.secrets.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn silent() -> Error {
+    Error::new(ErrorKind::Unreachable, "the secret store does not answer").with("store", "memory")
 }
 
 #[async_trait]
@@ -68,7 +106,16 @@ impl SecretStore for MemorySecrets {
 
     async fn get(&self, key: &SecretKey) -> Result<Option<SecretBytes>> {
         self.0.meter.count_read();
-        Ok(self.secrets()?.get(key).cloned())
+        let fault = self.strike();
+        let value = self.secrets()?.get(key).cloned();
+        match fault {
+            Some(ReadFault::Lost) => Err(silent()),
+            Some(ReadFault::Damaged) => Ok(value.map(|value| {
+                let whole = value.expose();
+                Secret::new(whole[..whole.len().saturating_sub(1)].to_vec())
+            })),
+            None => Ok(value),
+        }
     }
 
     async fn create(&self, key: &SecretKey, value: &SecretBytes) -> Result<()> {
@@ -96,6 +143,9 @@ impl SecretStore for MemorySecrets {
     async fn list(&self, prefix: &str) -> Result<Vec<SecretKey>> {
         SecretKey::check_prefix(prefix)?;
         self.0.meter.count_read();
+        if self.strike() == Some(ReadFault::Lost) {
+            return Err(silent());
+        }
         Ok(self.secrets()?.keys().filter(|key| key.is_below(prefix)).cloned().collect())
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Action, Change, DEADLINE_STORE, Disruption, Goal, LostLife, Plan, Symbol, capacity, handover, node, subject, unseen,
+    Action, Change, DEADLINE_STORE, Disruption, Goal, LostLife, Plan, Symbol, capacity, handover, judge_bundle, node,
+    subject, told_lives, unseen,
 };
 use crate::observation::Part;
 use crate::{
@@ -29,13 +30,7 @@ impl Need {
 
 pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife, until: Milestone) -> Plan {
     let mut plan = Plan::empty(Goal::Create);
-    let lives = match &observation.lives {
-        Part::Known(lives) => lives,
-        Part::Unknown(why) => {
-            plan.problems.push(unseen("the secret store", why));
-            return plan;
-        }
-    };
+    let Some(lives) = told_lives(observation, &mut plan.problems) else { return plan };
     let inventory = match &observation.machines {
         Part::Known(inventory) => inventory,
         Part::Unknown(why) => {
@@ -45,6 +40,7 @@ pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife,
     };
     let life = choose_life(project, lives, inventory, lost, &mut plan);
     plan.life = Some(life);
+    judge_bundle(project, observation, life, &mut plan.problems);
     let needs: Vec<Need> = project
         .machines
         .iter()
@@ -59,11 +55,14 @@ pub(super) fn plan(project: &Project, observation: &Observation, lost: LostLife,
 fn choose_life(project: &Project, lives: &Lives, inventory: &Inventory, lost: LostLife, plan: &mut Plan) -> u32 {
     let Some((number, life)) = lives.current() else { return lives.next() };
     let anything_stands = inventory.slots.values().any(|slot| !matches!(slot, Slot::Absent));
-    if !life.complete || anything_stands {
+    // Without its secrets it cannot be continued, whatever the caller decides.
+    let is_lost = life.complete || life.lacks_its_bundle();
+    if !is_lost || anything_stands {
         return number;
     }
     match lost {
         LostLife::Continue => number,
+        LostLife::Ask if life.lacks_its_bundle() => number,
         LostLife::Begin => {
             plan.push(
                 format!("life/{number}/end"),
@@ -132,7 +131,13 @@ pub(super) fn find<'a>(spec: &MachineSpec, slot: Option<&'a Slot>, problems: &mu
                 about,
                 format!("the id is taken by `{}`, which is not provably ours: {why}", machine.name),
             )
-            .hint("choose another vmid; castle neither adopts nor removes it"),
+            .hint(match machine.standing.waits_for_the_key() {
+                true => {
+                    "restore the project key from a backup of the secret store: it proves which machines are yours; if \
+                     there is none, `castle destroy --waive-ownership ID=UUID` removes this one on your word"
+                }
+                false => "choose another vmid; castle neither adopts nor removes it",
+            }),
         ),
     }
 }

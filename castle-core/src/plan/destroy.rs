@@ -1,6 +1,8 @@
 //! The way to an empty house.
 
-use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, Plan, Symbol, subject, unseen};
+use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, NOTHING_ON_A_GUESS, Plan, Symbol, subject, unseen};
+use uuid::Uuid;
+
 use crate::observation::Part;
 use crate::{Inventory, Machine, MachineSpec, Observation, Problem, Project, Slot, Standing};
 
@@ -14,21 +16,14 @@ pub(super) fn plan(project: &Project, observation: &Observation) -> Plan {
         }
     };
     plan.spares = youngest(inventory, observation).map(|life| life + 1);
-    let mut before = Vec::new();
     match &observation.lives {
-        Part::Known(lives) => {
-            if let Some((number, _)) = lives.current() {
-                plan.life = Some(number);
-                let id = format!("life/{number}/end");
-                plan.push(id.clone(), Action::EndLife(number), &[], DEADLINE_STORE, "its tombstone comes first");
-                before.push(id);
-            }
-        }
+        Part::Known(lives) => plan.life = lives.current().map(|(number, _)| number),
         Part::Unknown(why) => plan.problems.push(
             Problem::warning("secret-store-silent", "the secret store", format!("no tombstone can be written: {why}"))
                 .hint("the next create will ask whether to continue this life or to begin a new one"),
         ),
     }
+    let mut removals = Vec::new();
     for (machine, spec) in project.machines.iter().enumerate() {
         let found = match inventory.slots.get(&spec.id) {
             Some(Slot::Absent) => continue,
@@ -55,7 +50,10 @@ pub(super) fn plan(project: &Project, observation: &Observation) -> Plan {
                 continue;
             }
             Standing::Foreign(why) => {
-                plan.problems.push(foreign(spec, found, why, observation));
+                plan.problems.push(match &observation.has_key {
+                    Part::Unknown(silence) if found.standing.waits_for_the_key() => unproved(spec, found, silence),
+                    _ => foreign(spec, found, why, observation),
+                });
                 continue;
             }
             Standing::Undeclared(_) => continue,
@@ -66,8 +64,18 @@ pub(super) fn plan(project: &Project, observation: &Observation) -> Plan {
             disruption: Disruption::Removal,
             detail,
         });
-        let id = format!("machine/{}/remove", spec.node);
-        plan.push(id, Action::Remove(machine), &before, project.deadlines.destroy, "it exists and is ours");
+        removals.push(machine);
+    }
+    // A tombstone over machines that all stay would give up a cluster that stands.
+    let stays = plan.problems.iter().any(|problem| LEFT_ALONE.contains(&problem.code));
+    let ends = plan.life.filter(|_| !stays || !removals.is_empty());
+    let end: Vec<String> = ends.map(|life| format!("life/{life}/end")).into_iter().collect();
+    if let (Some(life), Some(id)) = (ends, end.first()) {
+        plan.push(id.clone(), Action::EndLife(life), &[], DEADLINE_STORE, "its tombstone comes first");
+    }
+    for machine in removals {
+        let id = format!("machine/{}/remove", project.machines[machine].node);
+        plan.push(id, Action::Remove(machine), &end, project.deadlines.destroy, "it exists and is ours");
     }
     for machine in &inventory.others {
         if let Standing::Undeclared(mark) = &machine.standing {
@@ -105,14 +113,25 @@ fn left_alone(spec: &MachineSpec, code: &'static str, why: &str) -> Problem {
     Problem::warning(code, about(spec), format!("it is left alone: {why}"))
 }
 
+/// A machine whose mark nobody could check, because the store did not give the key:
+/// it may be ours, so nothing is decided yet.
+fn unproved(spec: &MachineSpec, found: &Machine, silence: &str) -> Problem {
+    let problem = unseen(about(spec), &format!("its mark cannot be checked without the project key: {silence}"));
+    match found.uuid {
+        Some(uuid) => problem.hint(format!("{NOTHING_ON_A_GUESS}; {}", waiver(spec, uuid))),
+        None => problem,
+    }
+}
+
+fn waiver(spec: &MachineSpec, uuid: Uuid) -> String {
+    format!("if the secret store is lost and this machine is surely yours: `--waive-ownership {}={uuid}`", spec.id)
+}
+
 fn foreign(spec: &MachineSpec, found: &Machine, why: &str, observation: &Observation) -> Problem {
     let problem = left_alone(spec, "foreign-machine", &format!("`{}` is not provably ours: {why}", found.name));
     let keyless = observation.has_key.known() != Some(&true);
     match found.uuid {
-        Some(uuid) if keyless => problem.hint(format!(
-            "if the secret store is lost and this machine is surely yours: `--waive-ownership {}={uuid}`",
-            spec.id
-        )),
+        Some(uuid) if keyless => problem.hint(waiver(spec, uuid)),
         _ => problem.hint("look at it in the hypervisor; castle removes only what it can prove to be its own"),
     }
 }

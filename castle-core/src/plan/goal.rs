@@ -9,6 +9,7 @@ use crate::Name;
 /// What the caller wants to be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Goal {
     /// The cluster stands.
     Create,

@@ -2,7 +2,7 @@
 //! serve.
 
 use super::create::{self, Need};
-use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, Plan, Symbol, unseen};
+use super::{Action, Change, DEADLINE_STORE, Disruption, Goal, Plan, Symbol, judge_bundle, told_lives, unseen};
 use crate::credential;
 use crate::observation::Part;
 use crate::{Milestone, Observation, Problem, Project};
@@ -20,13 +20,7 @@ pub(super) fn plan(project: &Project, observation: &Observation, until: Mileston
         plan.problems.push(Problem::error("no-gitops", subject(), why).hint(hint));
         return plan;
     }
-    let lives = match &observation.lives {
-        Part::Known(lives) => lives,
-        Part::Unknown(why) => {
-            plan.problems.push(unseen("the secret store", why));
-            return plan;
-        }
-    };
+    let Some(lives) = told_lives(observation, &mut plan.problems) else { return plan };
     let inventory = match &observation.machines {
         Part::Known(inventory) => inventory,
         Part::Unknown(why) => {
@@ -38,11 +32,12 @@ pub(super) fn plan(project: &Project, observation: &Observation, until: Mileston
         Problem::error("nothing-stands", what, format!("{message}: nothing stands that could be handed over"))
             .hint("`castle create` makes it stand, and hands it over as well")
     };
-    let Some((life, _)) = lives.current().filter(|(_, life)| life.committed) else {
+    let Some((life, _)) = lives.current().filter(|(_, life)| life.committed || life.lacks_its_bundle()) else {
         plan.problems.push(nothing(subject(), "no life goes on"));
         return plan;
     };
     plan.life = Some(life);
+    judge_bundle(project, observation, life, &mut plan.problems);
     let judge = |spec| create::judge(spec, inventory.slots.get(&spec.id), life, &mut plan.problems);
     let needs: Vec<Need> = project.machines.iter().map(judge).collect();
     for (spec, need) in project.machines.iter().zip(&needs) {

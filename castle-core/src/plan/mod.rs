@@ -22,11 +22,14 @@ pub(crate) use create::import_limit;
 pub use goal::{Decisions, Goal, LostLife};
 
 use crate::handover::SeedPart;
+use crate::life::{bundle_place, lost_bundle};
+use crate::observation::Part;
 use crate::{Credential, Lives, Milestone, NodeRole, Observation, Problem, Project};
 
 /// What a change does to what runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Disruption {
     /// Nothing notices.
     None,
@@ -34,8 +37,6 @@ pub enum Disruption {
     ReplaceNode,
     /// The node is gone afterwards.
     Removal,
-    /// It cannot be done on a living machine: only a rebirth brings it.
-    RebirthOnly,
 }
 
 /// How a change is drawn: the symbols that Terraform's users know.
@@ -85,6 +86,7 @@ impl fmt::Display for Change {
 /// What a step does. Machines are named by their place in the declaration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Action {
     /// Commits a life: project key, beginning, bundle.
     BeginLife(u32),
@@ -337,9 +339,42 @@ impl fmt::Display for Plan {
 /// The code of a problem that only means: it could not be seen.
 const UNSEEN: &str = "not-known";
 
+const NOTHING_ON_A_GUESS: &str = "nothing is done on a guess; mend the connection and run again";
+
 pub(crate) fn unseen(subject: impl Into<String>, why: &str) -> Problem {
-    Problem::error(UNSEEN, subject, format!("its state is not known: {why}"))
-        .hint("nothing is done on a guess; mend the connection and run again")
+    Problem::error(UNSEEN, subject, format!("its state is not known: {why}")).hint(NOTHING_ON_A_GUESS)
+}
+
+/// What the store says of the lives, where it can be trusted to say everything: with
+/// the project key, without which every machine of ours looks like a stranger's.
+fn told_lives<'a>(observation: &'a Observation, problems: &mut Vec<Problem>) -> Option<&'a Lives> {
+    match (&observation.lives, &observation.has_key) {
+        (Part::Known(lives), Part::Known(_)) => Some(lives),
+        (Part::Unknown(why), _) | (_, Part::Unknown(why)) => {
+            problems.push(unseen("the secret store", why));
+            None
+        }
+    }
+}
+
+/// Tells what is wrong with the secrets of the life that is to go on: they are gone,
+/// or could not be read.
+fn judge_bundle(project: &Project, observation: &Observation, number: u32, problems: &mut Vec<Problem>) {
+    let life = observation.lives.known().and_then(|lives| lives.get(number)).unwrap_or_default();
+    let place = bundle_place(&project.project, &project.cluster.name, number);
+    if life.lacks_its_bundle() {
+        let what = if life.complete { "was whole" } else { "has had its etcd" };
+        problems.push(
+            Problem::error(
+                "lost-secrets",
+                format!("secret {place}"),
+                format!("life {number} {what}, and its secrets are gone: nothing can speak to its nodes any more"),
+            )
+            .hint(lost_bundle(&place, number)),
+        );
+    } else if let Some(Part::Unknown(why)) = &observation.bundle {
+        problems.push(unseen(format!("secret {place}"), why));
+    }
 }
 
 fn subject(project: &Project, machine: usize) -> String {

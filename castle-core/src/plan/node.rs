@@ -68,7 +68,14 @@ pub(super) fn add_steps(
     if let Some(&first) = control_planes.first()
         && !control_planes.iter().any(|&machine| votes(machine))
     {
-        let needs: Vec<String> = needs_of(first).into_iter().collect();
+        let mut needs: Vec<String> = needs_of(first).into_iter().collect();
+        if plan.life.is_some_and(noted) {
+            // An etcd that was born comes back with its quorum: its clock starts once
+            // every control plane is on.
+            let starts =
+                control_planes.iter().map(|&machine| format!("machine/{}/start", project.machines[machine].node));
+            needs.extend(starts.filter(|start| exists(plan, start)));
+        }
         plan.push(
             bootstrap.clone(),
             Action::Bootstrap(first),

@@ -6,7 +6,7 @@
 //! it, and it was never whole.
 
 use super::create::{self, Found, Need};
-use super::{Action, DEADLINE_STORE, Decisions, Goal, Plan, unseen};
+use super::{Action, DEADLINE_STORE, Decisions, Goal, Plan, told_lives, unseen};
 use crate::life::Beginning;
 use crate::observation::Part;
 use crate::{Lives, MachineSpec, Milestone, Name, Observation, Problem, Project, Slot};
@@ -65,13 +65,7 @@ pub(crate) fn course(cluster: &Name, lives: &Lives, decisions: &Decisions) -> Co
 
 pub(super) fn plan(project: &Project, observation: &Observation, decisions: &Decisions, until: Milestone) -> Plan {
     let mut plan = Plan::empty(Goal::Rebirth);
-    let lives = match &observation.lives {
-        Part::Known(lives) => lives,
-        Part::Unknown(why) => {
-            plan.problems.push(unseen("the secret store", why));
-            return plan;
-        }
-    };
+    let Some(lives) = told_lives(observation, &mut plan.problems) else { return plan };
     let (ends, begins) = match course(&project.cluster.name, lives, decisions) {
         Course::Finish(_) => {
             return Plan { goal: Goal::Rebirth, ..create::plan(project, observation, decisions.lost_life, until) };

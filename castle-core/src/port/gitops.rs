@@ -47,24 +47,52 @@ pub trait GitOps: Send + Sync + fmt::Debug {
 /// | an object that the engine owns is never written, except its nudge | `what_flux_owns_is_left_alone` |
 /// | the state is read from the cluster and the repository, and remembered nowhere | `a_new_handle_sees_the_same` |
 /// | a watch begins with a wake | `a_watch_begins_with_the_present` |
+///
+/// # Cancellation
+///
+/// All methods may be cancelled by dropping them. Of a `plant` that was dropped some
+/// objects may be applied: planting again applies the others. A `nudge` that was
+/// dropped may have arrived; the next one looks first and does not repeat it.
 #[async_trait]
 pub trait Handover: Send + Sync + fmt::Debug {
     /// Whether a part of the seed stands. Reads only.
+    ///
+    /// # Errors
+    ///
+    /// `Unreachable` while the API or the repository does not answer.
     async fn stands(&self, cx: &Context, part: SeedPart) -> Result<Verdict>;
 
     /// Plants a part of the seed: applies what differs, in its order, and waits
     /// where one object needs another (definitions are established first).
+    ///
+    /// # Errors
+    ///
+    /// As [`Handover::stands`]; `Conflict` if somebody else holds a field that castle
+    /// sets; `InvalidSpec` for a manifest that the API refuses; `Cancelled`.
     async fn plant(&self, cx: &Context, part: SeedPart) -> Result<()>;
 
     /// How far the handover is. Reads only, dry runs against webhooks included.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handover::stands`].
     async fn observe(&self, cx: &Context) -> Result<HandoverState>;
 
     /// Asks Flux not to wait where waiting has become pointless. `before` is what
     /// was last observed. Each nudge is one write; none is sent twice for the same
     /// reason.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handover::stands`]; `Conflict` if the object has changed meanwhile.
     async fn nudge(&self, cx: &Context, before: &HandoverState) -> Result<Vec<Nudge>>;
 
     /// Asks one probe. Reads only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handover::stands`]. An application that does not answer is no error but
+    /// `NotYet`.
     async fn ask(&self, cx: &Context, probe: &Probe) -> Result<Verdict>;
 
     /// Wakes whenever something of the handover has changed, once at the beginning,

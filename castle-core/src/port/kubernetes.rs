@@ -60,16 +60,33 @@ pub trait Kubernetes: Send + Sync + fmt::Debug {
 }
 
 /// The API of one cluster.
+///
+/// # Cancellation
+///
+/// Every method only reads, so all of them may be dropped at any time. Each call
+/// bounds its own requests.
 #[async_trait]
 pub trait KubeApi: Send + Sync + fmt::Debug {
-    /// Whether the API serves: its readiness endpoint answers `ok`. `Err` says how
-    /// it does not.
+    /// Whether the API serves: its readiness endpoint answers `ok`.
+    ///
+    /// # Errors
+    ///
+    /// How it does not serve: mostly `Unreachable`.
     async fn serves(&self, cx: &Context) -> Result<()>;
 
     /// The nodes.
+    ///
+    /// # Errors
+    ///
+    /// `Unreachable` while the API does not answer; `Unauthenticated` or
+    /// `PermissionDenied` if it knows no such administrator.
     async fn nodes(&self, cx: &Context) -> Result<Vec<KubeNode>>;
 
     /// The pods of the network plugin and of CoreDNS.
+    ///
+    /// # Errors
+    ///
+    /// As [`KubeApi::nodes`].
     async fn cni(&self, cx: &Context) -> Result<CniState>;
 
     /// Wakes whenever nodes or system pods have changed, once at the beginning,

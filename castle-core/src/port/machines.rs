@@ -6,15 +6,50 @@ use async_trait::async_trait;
 
 use crate::{Birth, Context, Inventory, Machine, MachineSpec, Meter, Owner, Power, Problem, Result, Slot};
 
-/// What a provider can do; a plan that needs more is refused before it starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a provider can do. A declaration that needs more is refused by
+/// [`crate::CastleBuilder::build`].
+///
+/// ```
+/// use castle_core::Capabilities;
+///
+/// let cloud = Capabilities::none().with_fixed_addresses();
+/// assert!(cloud.fixed_addresses && !cloud.layer2);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Capabilities {
     /// Machines share a layer-2 segment, so a VIP can move by ARP.
     pub layer2: bool,
-    /// A machine can be cut off from power, with proof.
+    /// A machine can be cut off from power, with proof. Nothing asks for it yet.
     pub fencing: bool,
     /// A machine can be born with a fixed address.
     pub fixed_addresses: bool,
+}
+
+impl Capabilities {
+    /// A provider that can do nothing of it.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { layer2: false, fencing: false, fixed_addresses: false }
+    }
+
+    /// The same, with machines that share a segment.
+    #[must_use]
+    pub const fn with_layer2(self) -> Self {
+        Self { layer2: true, ..self }
+    }
+
+    /// The same, with machines that can be cut off from power.
+    #[must_use]
+    pub const fn with_fencing(self) -> Self {
+        Self { fencing: true, ..self }
+    }
+
+    /// The same, with machines that are born with their address.
+    #[must_use]
+    pub const fn with_fixed_addresses(self) -> Self {
+        Self { fixed_addresses: true, ..self }
+    }
 }
 
 /// What was left behind by a removal, for the administrator.
@@ -68,9 +103,18 @@ pub trait MachineProvider: Send + Sync + fmt::Debug {
     async fn preflight(&self, cx: &Context, specs: &[MachineSpec], inventory: &Inventory) -> Result<Vec<Problem>>;
 
     /// Looks at every reserved id, at the hosts, and at what else can be seen.
+    ///
+    /// # Errors
+    ///
+    /// Only when the backend cannot be asked at all; what single hosts do not say is
+    /// [`Slot::Unknown`].
     async fn list(&self, cx: &Context, owner: &Owner, specs: &[MachineSpec]) -> Result<Inventory>;
 
     /// Looks at one reserved id.
+    ///
+    /// # Errors
+    ///
+    /// As [`MachineProvider::list`].
     async fn get(&self, cx: &Context, owner: &Owner, spec: &MachineSpec) -> Result<Slot>;
 
     /// Makes the machine exist, complete and off, or leaves it alone if it does.
@@ -86,6 +130,11 @@ pub trait MachineProvider: Send + Sync + fmt::Debug {
     /// Brings a machine of ours to `power` ([`Power::Running`] or
     /// [`Power::Stopped`], at once: ephemeral machines are not asked to shut
     /// down) and confirms it with a live answer from its host.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such machine; `ForeignOwner` if it is not proved
+    /// ours; `Exhausted` if its host has no memory for it.
     async fn power(&self, cx: &Context, owner: &Owner, spec: &MachineSpec, power: Power) -> Result<()>;
 
     /// Removes a machine of ours, with its own disks, after proving that it is

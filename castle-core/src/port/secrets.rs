@@ -75,6 +75,12 @@ impl fmt::Display for SecretKey {
 /// | `list` names every key below the prefix, in order, and no other | `lists_below_a_prefix` |
 /// | `delete` of an absent key succeeds | `delete_is_idempotent` |
 /// | no error, no `Debug` shows a value | `values_stay_hidden` |
+///
+/// # Cancellation
+///
+/// All methods may be cancelled by dropping them. Of a `create`, a `put` or a `delete`
+/// that was dropped it is not known whether it arrived; what a secret holds is the old
+/// value or the new one, never a part. Each call bounds its own requests.
 #[async_trait]
 pub trait SecretStore: Send + Sync + fmt::Debug {
     /// The backend's name in reports.
@@ -84,6 +90,11 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     fn meter(&self) -> &Meter;
 
     /// Reads a secret; `None` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the store from answering: a secret that cannot be read is never
+    /// `None`.
     async fn get(&self, key: &SecretKey) -> Result<Option<SecretBytes>>;
 
     /// Creates a secret.
@@ -94,6 +105,10 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     async fn create(&self, key: &SecretKey, value: &SecretBytes) -> Result<()>;
 
     /// Makes a secret have this value. `true`: something was written.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] if the store is read only; else what it says.
     async fn put(&self, key: &SecretKey, value: &SecretBytes) -> Result<bool>;
 
     /// The keys below `prefix` (whole segments; an empty prefix means all), sorted.
@@ -105,5 +120,9 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     async fn list(&self, prefix: &str) -> Result<Vec<SecretKey>>;
 
     /// Removes a secret; absent is success.
+    ///
+    /// # Errors
+    ///
+    /// As [`SecretStore::put`].
     async fn delete(&self, key: &SecretKey) -> Result<()>;
 }

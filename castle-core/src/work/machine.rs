@@ -36,6 +36,18 @@ impl MachineWork {
         first == Some(machine)
     }
 
+    /// Whether every other control plane is absent, proved: a copy of etcd's data is
+    /// nowhere else.
+    async fn no_other_holds_etcd(&self, cx: &Context, first: usize) -> Result<bool> {
+        let machines = &self.site.project.machines;
+        for other in (0..machines.len()).filter(|&other| other != first) {
+            if machines[other].role == NodeRole::ControlPlane && !matches!(self.look(cx, other).await?, Slot::Absent) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether the machine that was to make room has made it already, and the one of
     /// the new life stands there: another operator was faster.
     async fn is_born_anew(&self, cx: &Context, machine: usize) -> Result<bool> {
@@ -151,10 +163,12 @@ impl Step for MachineWork {
             Action::EndLife(number) => vault.record(number, Fact::Ended, site.goal.name()).await?,
             Action::Ensure(machine) => {
                 if self.is_first_control_plane(machine)
-                    && site.was_asked_for_etcd().await?
+                    && site.may_have_had_etcd().await?
                     && matches!(self.look(cx, machine).await?, Slot::Absent)
                 {
-                    site.note_loss().await?;
+                    let entirely = self.no_other_holds_etcd(cx, machine).await?;
+                    cx.check()?;
+                    site.note_loss(entirely).await?;
                 }
                 self.give_birth(cx, machine).await?;
             }

@@ -11,8 +11,9 @@ use crate::plan::{Action, PlannedStep};
 use crate::step::{Step, Verdict};
 use crate::{Context, Error, ErrorKind, Member, Milestone, NodeRole, NodeState, Power, Result, Slot};
 
-/// How long an etcd whose data is there may take to come back.
-const REVIVAL: Duration = Duration::from_secs(120);
+/// When a node that tells of no change is looked at all the same: what brings its etcd
+/// back happens on the others.
+const SECOND_LOOK: Duration = Duration::from_secs(30);
 
 /// How long a node may show a configuration on its disk and still wait for one.
 const TAKING_EFFECT: Duration = Duration::from_secs(30);
@@ -170,30 +171,66 @@ impl NodeWork {
     }
 
     /// Waits for an etcd that was born in this life already. It is never born
-    /// again: a control plane that lost its disk would begin a second cluster, with
-    /// the same secrets and none of the data.
+    /// again: a second one would be another cluster, with the same secrets and none of
+    /// the data. Only where that data is proved to be gone is there nothing to wait for;
+    /// an etcd without its quorum shows the same face, and comes back with it.
     async fn await_revival(&self, cx: &Context, first: usize) -> Result<()> {
+        if self.site.etcd_is_lost() {
+            let spec = &self.site.project.machines[first];
+            return Err(Error::new(
+                ErrorKind::EvidenceMissing,
+                format!(
+                    "etcd was born in this life already, and control plane {} has none: its disk is lost",
+                    spec.node
+                ),
+            )
+            .with("node", &spec.node)
+            .hint("a second etcd would be another cluster: destroy the cluster and create it again"));
+        }
         let (os, site, target) = (self.site.node_os()?, self.site.node_site()?, self.site.target(first)?);
         let mut wakes = os.watch(cx, &site, &target);
-        let began = cx.clock().elapsed();
-        let lost = self.lost_its_etcd(cx, first);
-        while !lost && cx.clock().elapsed().saturating_sub(began) < REVIVAL {
+        loop {
             cx.check()?;
             match patient(self.votes(cx, first).await)? {
                 Verdict::Met => return Ok(()),
                 Verdict::NotYet(why) | Verdict::Never(why) => cx.waiting(why),
             }
-            if let Some(woken) = cx.clock().within(REVIVAL, next(cx, &mut wakes, &self.step.id)).await {
+            if let Some(woken) = cx.clock().within(SECOND_LOOK, next(cx, &mut wakes, &self.step.id)).await {
                 woken?;
             }
         }
-        let spec = &self.site.project.machines[first];
-        Err(Error::new(
-            ErrorKind::EvidenceMissing,
-            format!("etcd was born in this life already, and control plane {} has none: its disk is lost", spec.node),
+    }
+
+    /// An etcd that was born and did not come back within the deadline.
+    fn quorum_lost(&self, first: usize, why: &str) -> Error {
+        let machines = &self.site.project.machines;
+        let spec = &machines[first];
+        let others: Vec<&str> = self
+            .control_planes()
+            .filter(|&machine| machine != first)
+            .map(|machine| machines[machine].node.as_str())
+            .collect();
+        let console = format!("look at its console: `qm terminal {}` on host {}", spec.id, spec.host);
+        let error = Error::new(
+            ErrorKind::QuorumLost,
+            format!(
+                "etcd was born in this life, and control plane {} did not vote again within {} s: {why}",
+                spec.node,
+                self.step.deadline.as_secs()
+            ),
         )
-        .with("node", &spec.node)
-        .hint("a second etcd would be another cluster: destroy the cluster and create it again"))
+        .with("node", &spec.node);
+        error.hint(match others.is_empty() {
+            true => format!(
+                "it is the only one, and its etcd comes back with its disk: {console}; if that disk was replaced, \
+                 destroy the cluster and create it again"
+            ),
+            false => format!(
+                "bring the other control planes back ({}): their disks hold etcd's data, and a majority of them its \
+                 quorum; then run the same command again. If they are on, {console}",
+                others.join(", ")
+            ),
+        })
     }
 
     /// Gives birth to etcd, after every other control plane was asked.
@@ -277,12 +314,6 @@ impl NodeWork {
                     return Err(Error::new(ErrorKind::Unreachable, format!("machine {} is not known: {why}", spec.id)));
                 }
             }
-            if machine == first && self.lost_its_etcd(cx, machine) {
-                return Err(refuse(format!(
-                    "machine {} was made anew in a life that has had its etcd; another would be a second one",
-                    spec.id
-                )));
-            }
             match self.look(cx, machine).await? {
                 NodeState::Maintenance { .. } => {}
                 NodeState::Silent(_) if machine != first && self.is_surely_empty(cx, machine) => {}
@@ -311,21 +342,6 @@ impl NodeWork {
             }
         }
         Ok(None)
-    }
-
-    /// Whether this run made the first control plane's machine in a life that had
-    /// begun to give birth, or was whole once: the etcd that may have been born is
-    /// gone with the old disk, and its data with it.
-    fn lost_its_etcd(&self, cx: &Context, first: usize) -> bool {
-        let create = format!("machine/{}/create", self.site.project.machines[first].node);
-        let (mut birth_begun, mut made, mut made_after) = (false, false, false);
-        for event in cx.log().events() {
-            let crate::EventKind::StepStarted { step, .. } = event.kind else { continue };
-            birth_begun |= step == self.step.id;
-            made |= step == create;
-            made_after |= step == create && birth_begun;
-        }
-        made_after || (made && self.site.etcd_was_born())
     }
 
     /// Whether a silent control plane cannot hold an etcd of this life: this very
@@ -448,6 +464,13 @@ impl Step for NodeWork {
             }
             _ => return None,
         })
+    }
+
+    fn overdue(&self, why: &str) -> Option<Error> {
+        match self.step.action {
+            Action::Bootstrap(machine) if self.site.etcd_was_born() => Some(self.quorum_lost(machine, why)),
+            _ => None,
+        }
     }
 
     async fn probe(&self, cx: &Context) -> Result<Verdict> {

@@ -59,6 +59,8 @@ pub(crate) struct LivedLife {
     pub(crate) bundle: SecretBytes,
     /// Whether its etcd was born already.
     pub(crate) born: bool,
+    /// Whether that etcd is gone, data and all.
+    pub(crate) lost: bool,
 }
 
 impl Site {
@@ -184,14 +186,20 @@ impl Site {
         let cluster_id = identity.cluster_id(&bundle)?;
         let mut known = self.known();
         known.owner = known.owner.clone().with_key(key);
-        let born = known.life.as_ref().is_some_and(|life| life.number == number && life.born);
-        known.life = Some(LivedLife { number, cluster_id, bundle, born });
+        let before = known.life.take().filter(|life| life.number == number);
+        let (born, lost) = before.map_or((false, false), |life| (life.born, life.lost));
+        known.life = Some(LivedLife { number, cluster_id, bundle, born, lost });
         Ok(())
     }
 
     /// Whether etcd was born in this life already.
     pub(crate) fn etcd_was_born(&self) -> bool {
         self.known().life.as_ref().is_some_and(|life| life.born)
+    }
+
+    /// Whether the etcd of this life is gone, data and all.
+    pub(crate) fn etcd_is_lost(&self) -> bool {
+        self.known().life.as_ref().is_some_and(|life| life.lost)
     }
 
     /// Notes in the secret store that etcd was born in this life.
@@ -206,21 +214,25 @@ impl Site {
         self.backends.vault.record(number, Fact::Bootstrap, self.project.machines[machine].node.as_str()).await
     }
 
-    /// Whether etcd was asked to be born in this life and was never seen alive.
-    pub(crate) async fn was_asked_for_etcd(&self) -> Result<bool> {
+    /// Whether an etcd may have been born in this life: it was seen alive, or asked for.
+    pub(crate) async fn may_have_had_etcd(&self) -> Result<bool> {
         let life = self.life()?;
-        if life.born {
-            return Ok(false);
-        }
-        self.backends.vault.knows(life.number, Fact::Bootstrap).await
+        Ok(life.born || self.backends.vault.knows(life.number, Fact::Bootstrap).await?)
     }
 
     /// The machine that was asked to give birth to etcd is gone. That etcd went with
     /// its disk, if there was one: noted as born, it is never born again in this life.
-    pub(crate) async fn note_loss(&self) -> Result<()> {
-        self.backends.vault.record(self.life()?.number, Fact::Born, "its machine was lost after it was asked").await?;
+    /// `entirely`: no other control plane can hold a copy of its data.
+    pub(crate) async fn note_loss(&self, entirely: bool) -> Result<()> {
+        const WHY: &str = "its machine was lost after it was asked";
+        let (vault, number) = (&self.backends.vault, self.life()?.number);
+        vault.record(number, Fact::Born, WHY).await?;
+        if entirely {
+            vault.record(number, Fact::Lost, WHY).await?;
+        }
         if let Some(life) = &mut self.known().life {
             life.born = true;
+            life.lost |= entirely;
         }
         Ok(())
     }

@@ -237,10 +237,12 @@ fn what_refuses_nothing_is_a_warning() {
     let mail = "  - {name: mail, tcp: {service: mail/postfix, port: 25}}\n";
     let with_mail = warned(&format!("{EXAMPLE}{probe}{mail}"));
     assert!(with_mail.starts_with(&format!("{alone}16:5 no-load-balancers")), "{with_mail}");
-    for (kubernetes, inside) in [("v1.33.7", false), ("v1.34.0", true), ("v1.36.3", true), ("v1.37.0-rc.1", false)] {
-        let told = warned(&changed(&[("v1.36.3", kubernetes)]));
+    let window = [("v1.33.7", false), ("v1.34.0", true), ("v1.36.3", true), ("v1.37.0-rc.1", false)];
+    for (kubernetes, inside) in window {
+        // The one Talos that takes them all.
+        let told = warned(&changed(&[("v1.36.3", kubernetes), ("v1.13.9", "v1.14.0")]));
         assert_eq!(told.is_empty(), inside, "{kubernetes}: {told}");
-        let alone = EXAMPLE.replacen("v1.36.3", kubernetes, 1);
+        let alone = EXAMPLE.replacen("v1.36.3", kubernetes, 1).replacen("v1.13.9", "v1.14.0", 1);
         assert_eq!(warned(&alone), "", "a cluster without Flux asks for no window");
     }
     assert_eq!(

@@ -170,6 +170,11 @@ pub const REFUSALS: &[Refusal] = &[
         "24:55 escrow-twice escrow.talosconfig: has the same name as `escrow.kubeconfig`, so one would overwrite the other => choose another name\n",
     ),
     (
+        "the name of the repository's token for a credential",
+        &[("{secret: git}", "{secret: shop/db-password}"), ("KUBECONFIG_CONTENT", "shop/db-password")],
+        "24:22 escrow-twice escrow.kubeconfig: has the same name as `gitops.repository.credentials.secret`, so the credential would overwrite what is there => choose another name\n",
+    ),
+    (
         "datasets",
         &[(
             "  - {name: photos, what: 'the family photos, 40 GiB'}",

@@ -11,9 +11,9 @@ use castle_core::handover::{HandoverState, Nudge, Probe, SeedPart};
 use castle_core::memory::{MemoryCluster, MemoryGitOps, MemoryMachines, MemorySecrets};
 use castle_core::step::Verdict;
 use castle_core::{
-    Birth, Capabilities, Context, Env, Ghost, GitOps, Handover, Inventory, Machine, MachineProvider, MachineSpec,
-    Member, Meter, NodeOs, NodeSite, NodeState, NodeTarget, Owner, Power, Problem, Project, Removal, Result,
-    SecretBytes, SecretKey, SecretStore, SecretText, Slot,
+    Birth, Capabilities, Context, Credential, Env, Ghost, GitOps, Handover, Inventory, Machine, MachineProvider,
+    MachineSpec, Member, Meter, NodeOs, NodeSite, NodeState, NodeTarget, Owner, Power, Problem, Project, Removal,
+    Result, SecretBytes, SecretKey, SecretStore, SecretText, Slot,
 };
 use futures::stream::BoxStream;
 use tokio::sync::Notify;
@@ -241,6 +241,9 @@ impl NodeOs for Fused<MemoryCluster> {
     async fn members(&self, cx: &Context, site: &NodeSite, node: &NodeTarget) -> Result<Vec<Member>> {
         self.inner.members(cx, site, node).await
     }
+    async fn member_id(&self, cx: &Context, site: &NodeSite, node: &NodeTarget) -> Result<Option<u64>> {
+        self.inner.member_id(cx, site, node).await
+    }
     async fn remove_member(&self, cx: &Context, site: &NodeSite, through: &NodeTarget, id: u64) -> Result<()> {
         self.inner.remove_member(cx, site, through, id).await
     }
@@ -252,6 +255,9 @@ impl NodeOs for Fused<MemoryCluster> {
     }
     fn talosconfig(&self, env: &Env, site: &NodeSite, kept: Option<&SecretText>) -> Result<SecretText> {
         self.inner.talosconfig(env, site, kept)
+    }
+    fn is_credential(&self, project: &Project, which: Credential, text: &SecretText) -> bool {
+        self.inner.is_credential(project, which, text)
     }
 }
 

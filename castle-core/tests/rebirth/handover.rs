@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use castle_core::handover::Dataset;
-use castle_core::{ErrorKind, EventKind, Goal, LostLife, Milestone, Outcome, Project, Report, RunOptions};
+use castle_core::{
+    Context, ErrorKind, EventKind, Goal, LostLife, Milestone, Outcome, Project, Report, RunOptions, Secret, SecretStore,
+};
 
 use crate::home::{Home, codes, declared, id, until, writes};
 
@@ -186,8 +188,8 @@ async fn credentials_are_put_into_escrow_once_in_each_life() {
 
     // Somebody broke one of them.
     let key = "KUBECONFIG_CONTENT".parse().unwrap();
-    let broken = castle_core::Secret::new(b"no kubeconfig".to_vec());
-    castle_core::SecretStore::put(&home.ledger.secrets, &key, &broken).await.unwrap();
+    let broken = Secret::new(b"cluster: of long ago\nkubeconfig 00000000\n".to_vec());
+    home.ledger.secrets.put(&key, &broken).await.unwrap();
     let steps: Vec<_> = home.plan(Goal::Create, LostLife::Ask).await.steps.into_iter().map(|step| step.id).collect();
     assert_eq!(steps, ["escrow/kubeconfig"]);
     home.reaches(Goal::Create, RunOptions::default()).await;
@@ -206,4 +208,35 @@ async fn an_escrow_that_nobody_declared_is_refused() {
     let error = home.castle().escrow().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidSpec);
     assert_eq!(home.secret("KUBECONFIG_CONTENT").await, None);
+}
+
+/// What is there is somebody's, and there is no second copy of it.
+#[tokio::test(start_paused = true)]
+async fn a_secret_of_somebody_else_is_never_overwritten() {
+    let plant = async |home: &Home, text: &str| {
+        let key = "KUBECONFIG_CONTENT".parse().unwrap();
+        home.ledger.secrets.put(&key, &Secret::new(text.as_bytes().to_vec())).await.unwrap();
+    };
+    let home = Home::new();
+    plant(&home, "precious").await;
+    let report = home.run(Goal::Create, RunOptions::default()).await;
+    assert_eq!((report.outcome, codes(&report), writes(&report)), (Outcome::Refused, vec!["escrow-taken"], 0));
+    let castle = home.castle();
+    let found = castle.check(&Context::new(castle.env().clone())).await.unwrap();
+    assert_eq!(found.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["escrow-taken"], "{found:?}");
+    assert!(!format!("{report:?}{found:?}").contains("precious"));
+
+    let home = Home::standing().await;
+    plant(&home, "precious").await;
+    let error = home.castle().escrow().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EvidenceMissing, "{error:?}");
+    assert!(error.to_string().contains("`KUBECONFIG_CONTENT`") && error.advice().is_some(), "{error:?}");
+    let report = home.run(Goal::Create, RunOptions::default()).await;
+    assert_eq!(report.outcome, Outcome::Refused, "{report:?}");
+    assert_eq!(home.secret("KUBECONFIG_CONTENT").await.as_deref(), Some("precious"));
+
+    // A former life's credential is castle's own.
+    plant(&home, "cluster: of long ago\nkubeconfig 00000000\n").await;
+    home.reaches(Goal::Create, RunOptions::default()).await;
+    assert!(home.castle().escrow().await.unwrap().iter().all(|escrowed| !escrowed.written));
 }

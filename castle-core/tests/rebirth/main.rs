@@ -10,3 +10,5 @@ mod handover;
 mod home;
 mod late;
 mod preflight;
+mod quorum;
+mod store;
