@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
 async fn serve(folder: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
     let endpoint: SocketAddr = ENDPOINT.parse()?;
-    let lab = Lab::of(World::empty(7)).pace(Pace::Scaled(60.0)).public().cluster_at(endpoint).start().await?;
+    let lab = Lab::of(World::empty(7)).pace(Pace::scaled(60.0)?).public().cluster_at(endpoint).start().await?;
     let at = lab.address_of(endpoint).ok_or("the cluster has no address")?;
 
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use castle_core::Clock;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use crate::faults::{FaultEffect, Faults};
@@ -29,7 +29,11 @@ pub(crate) struct Floor {
     /// Requests at work. A server that has read a request in full does it, also
     /// when its client has hung up.
     works: Mutex<JoinSet<()>>,
-    cut: watch::Sender<Option<RunId>>,
+    /// The run that a fault of the kind `Cut` struck.
+    cut: Mutex<Option<RunId>>,
+    /// Wakes whoever waits for the death of a run, after each. To be taken before
+    /// looking, as with `news`.
+    deaths: Notify,
     /// Wakes whoever follows the world, after each change of it. Take the
     /// `notified()` first and look then, so that no change is missed.
     pub(crate) news: Notify,
@@ -64,7 +68,6 @@ pub(crate) enum Course<T> {
 impl Floor {
     pub(crate) fn new(clock: Clock, world: World, journal: Journal, faults: Faults) -> Self {
         let runs = Runs::resumed(world.ledger.runs, world.ledger.dead.clone());
-        let (cut, _) = watch::channel(None);
         Self {
             clock,
             journal,
@@ -73,7 +76,8 @@ impl Floor {
             turns: Turnstile::default(),
             world: Mutex::new(Some(world)),
             works: Mutex::default(),
-            cut,
+            cut: Mutex::default(),
+            deaths: Notify::new(),
             news: Notify::new(),
             due: Notify::new(),
         }
@@ -175,33 +179,34 @@ impl Floor {
             world.ledger.dead.insert(run);
         }
         self.turns.tell();
-        // Whoever waits for a death looks again; a cut is told apart by its value.
-        self.cut.send_modify(|_| ());
+        self.deaths.notify_waiters();
     }
 
     /// Completes with the run that a fault of the kind `Cut` struck.
     pub(crate) async fn cut_happened(&self) -> RunId {
-        let mut cuts = self.cut.subscribe();
-        let seen = cuts.wait_for(Option::is_some).await.ok().and_then(|run| *run);
-        match seen {
-            Some(run) => run,
-            // The sender lives in `self`, so the channel cannot close under us.
-            None => std::future::pending().await,
+        loop {
+            let deaths = self.deaths.notified();
+            if let Some(run) = *self.lock_cut() {
+                return run;
+            }
+            deaths.await;
         }
     }
 
     /// Completes once the run is dead.
     pub(crate) async fn run_died(&self, run: RunId) {
-        let mut cuts = self.cut.subscribe();
-        if cuts.wait_for(|_| self.runs.is_dead(run)).await.is_err() {
-            // The sender lives in `self`, so the channel cannot close under us.
-            std::future::pending().await
+        loop {
+            let deaths = self.deaths.notified();
+            if self.runs.is_dead(run) {
+                return;
+            }
+            deaths.await;
         }
     }
 
     /// Whether a fault of the kind `Cut` has struck.
     pub(crate) fn was_cut(&self) -> bool {
-        self.cut.borrow().is_some()
+        self.lock_cut().is_some()
     }
 
     /// Serves one request that came over a connection. `None`: there is no answer
@@ -227,11 +232,11 @@ impl Floor {
     async fn work(&self, service: &dyn Service, call: &Call) -> Course<Reply> {
         let arrived = self.arrive(call.run, service.backend(), |world| service.classify(world, call), call);
         let Some(arrival) = arrived else { return Course::Ended(Ending::Reset) };
-        let course = self.run_course(&arrival, call.run, |world| service.serve(world, call)).await;
+        let held_up = |world: &World, waited| service.held_up(world, call, waited);
+        let course = self.run_held_course(&arrival, call.run, held_up, |world| service.serve(world, call)).await;
         let place = arrival.place;
         match course {
             Course::Answer(reply) | Course::Status(reply) => {
-                self.sleep(reply.delay).await;
                 if !reply.penalty.is_zero() {
                     // `pending` never completes, so this only waits.
                     self.clock.within_real(reply.penalty, std::future::pending::<()>()).await;
@@ -287,6 +292,18 @@ impl Floor {
         run: RunId,
         effect: impl FnOnce(&mut World) -> T,
     ) -> Course<T> {
+        self.run_held_course(arrival, run, |_, _| Duration::ZERO, effect).await
+    }
+
+    /// The same for a request that may be held up right before its effect, for as
+    /// long as `held_up` says to what was waited so far.
+    async fn run_held_course<T>(
+        &self,
+        arrival: &Arrival,
+        run: RunId,
+        held_up: impl Fn(&World, Duration) -> Duration,
+        effect: impl FnOnce(&mut World) -> T,
+    ) -> Course<T> {
         let mut before = arrival.latency / 2;
         let after = arrival.latency - before;
         if let Some(FaultEffect::Delay { seconds }) = arrival.fault {
@@ -306,6 +323,17 @@ impl Floor {
                 return Course::Status(instead(*status, reason.as_deref(), body));
             }
             _ => {}
+        }
+        let mut waited = Duration::ZERO;
+        loop {
+            let Some(more) = self.peek_world(|world| held_up(world, waited)) else {
+                return Course::Ended(Ending::Reset);
+            };
+            if more.is_zero() {
+                break;
+            }
+            self.sleep(more).await;
+            waited += more;
         }
         let Some(answer) = self.take_effect(run, effect) else { return Course::Ended(Ending::Reset) };
         self.journal.amend(arrival.place, |entry| entry.effect = true);
@@ -357,8 +385,8 @@ impl Floor {
     }
 
     fn cut(&self, run: RunId) {
+        *self.lock_cut() = Some(run);
         self.kill(run);
-        self.cut.send_replace(Some(run));
     }
 
     pub(crate) async fn sleep(&self, duration: Duration) {
@@ -370,6 +398,10 @@ impl Floor {
 
     fn lock_world(&self) -> MutexGuard<'_, Option<World>> {
         self.world.lock().expect("no server panicked while it changed the world")
+    }
+
+    fn lock_cut(&self) -> MutexGuard<'_, Option<RunId>> {
+        self.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn works(&self) -> MutexGuard<'_, JoinSet<()>> {

@@ -51,9 +51,6 @@ pub struct Reply {
     pub body: Bytes,
     /// What follows the body while the client listens, for servers that push.
     pub feed: Option<Feed>,
-    /// Waited before the answer, on top of the act's latency, in the lab's time:
-    /// the house is busy, for example with a lock.
-    pub delay: Duration,
     /// Waited before the answer in real time at every pace: the protocol itself
     /// makes its client wait (a 401 of Proxmox takes three seconds).
     pub penalty: Duration,
@@ -71,7 +68,6 @@ impl Reply {
             headers: Vec::new(),
             body: body.into(),
             feed: None,
-            delay: Duration::ZERO,
             penalty: Duration::ZERO,
             close: false,
         }
@@ -95,13 +91,6 @@ impl Reply {
     #[must_use]
     pub fn followed_by(mut self, feed: Feed) -> Self {
         self.feed = Some(feed);
-        self
-    }
-
-    /// Waits before answering, in the lab's time.
-    #[must_use]
-    pub fn after(mut self, delay: Duration) -> Self {
-        self.delay = delay;
         self
     }
 
@@ -187,15 +176,23 @@ pub struct Act {
 
 /// A protocol server: a pure translation between the wire and the world.
 ///
-/// Both methods are called with the world locked and brought to the present, so
+/// All methods are called with the world locked and brought to the present, so
 /// they do no I/O and wait for nothing; waiting is said by [`Act::latency`] and
-/// [`Reply::delay`].
+/// [`Service::held_up`].
 pub trait Service: Send + Sync {
     /// The name under which requests are counted, for example `proxmox`.
     fn backend(&self) -> &'static str;
 
     /// Names the request without any effect on the world.
     fn classify(&self, world: &World, call: &Call) -> Act;
+
+    /// How long the request is held up before its effect, in the lab's time: the
+    /// house is busy, for example with a lock. It is asked again after each wait,
+    /// with all that was `waited` so far, until it is zero.
+    fn held_up(&self, world: &World, call: &Call, waited: Duration) -> Duration {
+        let _ = (world, call, waited);
+        Duration::ZERO
+    }
 
     /// Does what the request asks and says the answer.
     fn serve(&self, world: &mut World, call: &Call) -> Reply;

@@ -8,7 +8,7 @@ use castle_core::{MachineSpec, Milestone, NodeRole, Project};
 use crate::flux::{HandoverIdeal, NodesReady};
 use crate::latency::Latency;
 use crate::node::boot::{CRI, LEAVE};
-use crate::node::kubelet::REGISTER;
+use crate::node::dns;
 use crate::node::vip::CAMPAIGN;
 use crate::world::World;
 
@@ -66,9 +66,16 @@ pub struct ApiIdeal {
     pub machines_running: Duration,
     /// Until the API of Kubernetes answers, at the shared address if there is one.
     pub api_serving: Duration,
+    /// Until every control plane votes in etcd. They join one after the other; that
+    /// each asks only every few seconds is left out.
+    pub all_vote: Duration,
+    /// Until the cluster's DNS is available: before that the network's pods are not
+    /// all ready. Further nodes' pods are wanted only once their node is registered.
+    pub cni_ready: Duration,
     /// Until each node is Ready, in the order of the declaration.
     pub nodes: Vec<Duration>,
-    /// Until every node is Ready.
+    /// Until every node is Ready, and what else belongs to that milestone: every
+    /// vote, and the network's pods with DNS, which come before it.
     pub nodes_ready: Duration,
 }
 
@@ -89,11 +96,13 @@ pub enum Beginning {
 /// its configuration the moment it waits for it. That control plane gives birth to
 /// etcd as soon as it can: the others need not be waited for, as long as it is
 /// proved that none of them was ever configured. Then come etcd, the API server and
-/// the shared address, and each node follows once the API serves. Requests take no
-/// time.
+/// the shared address, and each node follows once the API serves: it registers, its
+/// pod network comes up, it reports itself Ready. CoreDNS starts on whichever node
+/// lets it be available first. Requests take no time.
 ///
 /// The others are counted as if nothing but their own work was before them, so with
-/// more machines than import slots `nodes_ready` is a lower bound.
+/// more machines than import slots, or with several control planes, `nodes_ready` is
+/// a lower bound.
 ///
 /// The draws are the next ones that the world will really make, so a fresh world
 /// gives the ideal of its first cluster.
@@ -132,6 +141,8 @@ pub fn api_ideal(project: &Project, world: &World, beginning: Beginning) -> ApiI
         return ApiIdeal {
             machines_running,
             api_serving: machines_running,
+            all_vote: machines_running,
+            cni_ready: machines_running,
             nodes: Vec::new(),
             nodes_ready: machines_running,
         };
@@ -139,16 +150,31 @@ pub fn api_ideal(project: &Project, world: &World, beginning: Beginning) -> ApiI
     let containers = alone(first) + CRI;
     let etcd_image = containers + drawn(first, Latency::ETCD_PULL, "etcd pull");
     let etcd = etcd_image + drawn(first, Latency::BOOTSTRAP, "bootstrap");
+    let joins = project.with_role(NodeRole::ControlPlane).skip(1).map(|machine| {
+        let image = alone(machine) + CRI + drawn(machine, Latency::ETCD_PULL, "etcd pull");
+        (image, drawn(machine, Latency::JOIN, "join"))
+    });
+    let joins: Vec<(Duration, Duration)> = joins.collect();
+    let one_by_one = etcd + joins.iter().map(|(_, join)| *join).sum::<Duration>();
+    let all_vote = joins.iter().map(|(image, join)| *image + *join).fold(one_by_one, Duration::max);
     let api_server = etcd + drawn(first, Latency::API_SERVER_FIRST, "api server");
     let kubelet = |machine: &MachineSpec| alone(machine) + CRI + drawn(machine, Latency::KUBELET_PULL, "kubelet pull");
     let vip = (containers + Latency::VIP).max(etcd.max(kubelet(first)) + CAMPAIGN);
     let api_serving = if project.network.vip.is_some() { api_server.max(vip) } else { api_server };
-    let ready = |machine: &MachineSpec| {
-        api_server.max(kubelet(machine)) + REGISTER + drawn(machine, Latency::POD_NETWORK, "pod network")
+    let cni = |machine: &MachineSpec| {
+        api_server.max(kubelet(machine))
+            + drawn(machine, Latency::NODE_REGISTERED, "register")
+            + drawn(machine, Latency::CNI_READY, "cni")
     };
+    let ready = |machine: &MachineSpec| cni(machine) + drawn(machine, Latency::NODE_READY, "node ready");
     let nodes: Vec<Duration> = project.machines.iter().map(ready).collect();
-    let nodes_ready = nodes.iter().copied().max().unwrap_or(api_serving).max(api_serving).max(machines_running);
-    ApiIdeal { machines_running, api_serving, nodes, nodes_ready }
+    let dns_nth = world.upcoming_nth(dns::ENTITY, dns::ACT);
+    let coredns = world.draws().duration(Latency::COREDNS_AVAILABLE, dns::ENTITY, dns::ACT, dns_nth);
+    let homes = project.machines.iter().map(|machine| (cni(machine), ready(machine)));
+    let cni_ready = dns::available_at(homes, coredns).unwrap_or(api_serving).max(api_serving);
+    let nodes_ready =
+        nodes.iter().copied().max().unwrap_or(api_serving).max(cni_ready).max(all_vote).max(machines_running);
+    ApiIdeal { machines_running, api_serving, all_vote, cni_ready, nodes, nodes_ready }
 }
 
 /// The ideal times of a cluster, up to its applications.
@@ -164,13 +190,16 @@ impl ClusterIdeal {
     /// Until a milestone is reached.
     #[must_use]
     pub fn at(&self, milestone: Milestone) -> Duration {
-        let handover = |at: fn(&HandoverIdeal) -> Duration| self.handover.as_ref().map_or(self.api.nodes_ready, at);
+        let nodes_ready = self.api.nodes_ready;
+        let handover = |at: fn(&HandoverIdeal) -> Duration| self.handover.as_ref().map_or(nodes_ready, at);
         match milestone {
             Milestone::MachinesRunning => self.api.machines_running,
             Milestone::ApiServing => self.api.api_serving,
-            Milestone::CniReady | Milestone::NodesReady => self.api.nodes_ready,
-            Milestone::HandoverReady => handover(|ideal| ideal.handover_ready).max(self.api.nodes_ready),
-            Milestone::AppsReady => handover(|ideal| ideal.apps_ready).max(self.api.nodes_ready),
+            Milestone::CniReady => self.api.cni_ready,
+            Milestone::NodesReady => nodes_ready,
+            Milestone::HandoverReady => handover(|ideal| ideal.handover_ready).max(nodes_ready),
+            // The last one, and whatever will be told after it.
+            _ => handover(|ideal| ideal.apps_ready).max(nodes_ready),
         }
     }
 }

@@ -53,7 +53,8 @@ pub struct Kept {
 ///
 /// A request waits on its way to its effect, so the client sees a slow server.
 /// The lab runs on one thread and an effect waits for nothing, so who is let
-/// through has its effect before the next one is.
+/// through has its effect before the next one is; but for who meets a lock file
+/// that another holds, which comes when it has it.
 #[derive(Debug, Default)]
 pub struct Turnstile {
     book: Mutex<Book>,

@@ -222,7 +222,7 @@ impl Case {
             (Goal::Create, Cure::Again) => &[Goal::Create, Goal::Create, Goal::Destroy],
             (Goal::Create, Cure::Destroy) => &[Goal::Destroy, Goal::Create, Goal::Create, Goal::Destroy],
             (Goal::Destroy, _) => &[Goal::Destroy, Goal::Destroy],
-            (Goal::Handover | Goal::Rebirth, _) => unreachable!("no case of this weather begins with them"),
+            _ => unreachable!("no case of this weather begins with them"),
         };
         for (place, goal) in goals.iter().enumerate() {
             let Visit { report, events, writes } = visit(project, lab, *goal, self.until, None).await;
@@ -249,11 +249,11 @@ impl Case {
 }
 
 /// What a run came to.
-struct Visit {
-    report: Report,
-    events: Vec<Event>,
+pub struct Visit {
+    pub report: Report,
+    pub events: Vec<Event>,
     /// The kinds of its writes to the hypervisor and to the secret store.
-    writes: Vec<String>,
+    pub writes: Vec<String>,
 }
 
 /// The project that most cases use.
@@ -271,10 +271,10 @@ fn project(text: &str) -> Project {
 }
 
 /// Something that must outlive a run.
-type Alive = Box<dyn Any>;
+pub type Alive = Box<dyn Any>;
 
 /// A new engine run, from a folder that holds nothing.
-async fn enter(project: &Project, lab: &Lab, bend: Option<Bend>) -> (Castle, RunId, Alive) {
+pub async fn enter(project: &Project, lab: &Lab, bend: Option<Bend>) -> (Castle, RunId, Alive) {
     let run = lab.new_run();
     let options = lab.options(run).expect("a lab with a Proxmox server");
     let (options, alive): (_, Alive) = match bend {
@@ -298,7 +298,7 @@ async fn enter(project: &Project, lab: &Lab, bend: Option<Bend>) -> (Castle, Run
 }
 
 /// Lets a new engine run reach for a goal.
-async fn visit(project: &Project, lab: &Lab, goal: Goal, until: Milestone, bend: Option<Bend>) -> Visit {
+pub async fn visit(project: &Project, lab: &Lab, goal: Goal, until: Milestone, bend: Option<Bend>) -> Visit {
     let (castle, run, _alive) = enter(project, lab, bend).await;
     let run_of_castle = castle.run(goal, RunOptions { until: Some(until), ..RunOptions::default() });
     let log = run_of_castle.log();

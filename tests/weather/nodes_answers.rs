@@ -72,6 +72,11 @@ fn connections_to_the_api_that_break_or_say_nothing_are_left() {
     for effect in [FaultEffect::Stall, FaultEffect::ResetBefore, FaultEffect::ResetAfter, FaultEffect::AnswerLost] {
         create(format!("API with {}", effect.name()))
             .fault(fault("kubernetes", "GET *", effect.clone()))
+            .within(10)
+            .check();
+        // Alone: while the first question is stalled, the nodes may become ready, and
+        // nothing is left to be watched.
+        create(format!("watches with {}", effect.name()))
             .fault(fault("kubernetes", "WATCH nodes", effect.clone()))
             .fault(fault("kubernetes", "WATCH pods", effect))
             .within(10)

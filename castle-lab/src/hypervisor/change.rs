@@ -4,11 +4,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::config::{self, PropertyString};
+use super::lock::LockName;
+use super::removal::GRAVE;
 use super::storage::{parse_size, print_size, split_volume_id};
 use super::worker::{Action, Flow, LOCK_PATIENCE, Step};
 use super::{Hypervisor, Principal, Refusal};
 use crate::latency::Latency;
 use crate::world::World;
+
+/// How often a change looks again at a lock file whose holder waits itself.
+/// Estimate.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// A change that waits behind a destroy was let in while the machine was there,
+/// and then finds no configuration. So short before the end it is refused: after
+/// it, its rights could not be told any more.
+const EVE: Duration = GRAVE.saturating_add(Duration::from_millis(2));
 
 /// A change of configuration, checked.
 #[derive(Debug, Clone, Default)]
@@ -45,29 +56,27 @@ fn takes_effect_at_once(key: &str) -> bool {
 }
 
 impl World {
-    /// Changes a configuration, synchronously. Says how long the call had to
-    /// wait for the machine's lock file.
+    /// Changes a configuration, synchronously. Whoever asks has waited for the
+    /// machine's lock file as long as [`World::change_held_up`] said.
     ///
     /// # Errors
     ///
-    /// The 500 for a missing machine, a lock, a lock file that stays busy for ten
-    /// seconds, or a digest that is not the present one.
-    pub fn change_machine(
-        &mut self,
-        host: &str,
-        id: u32,
-        who: &Principal,
-        change: &Change,
-    ) -> Result<Duration, (Refusal, Duration)> {
-        let vm = self.proxmox.vm(host, id).map_err(|refusal| (refusal, Duration::ZERO))?;
+    /// The 500 for a missing machine, a lock, a lock file that is still busy, or a
+    /// digest that is not the present one.
+    pub fn change_machine(&mut self, host: &str, id: u32, who: &Principal, change: &Change) -> Result<(), Refusal> {
+        let vm = self.proxmox.vm(host, id)?;
         if let Some(lock) = vm.lock() {
-            return Err((Refusal::failure(format!("VM is locked ({lock})")), Duration::ZERO));
+            return Err(Refusal::failure(format!("VM is locked ({lock})")));
         }
-        let waited = self.wait_for_machine_lock(host, id)?;
-        let vm = self.proxmox.vm(host, id).map_err(|refusal| (refusal, waited))?;
+        let lock_file = Hypervisor::machine_lock(host, id);
+        if self.proxmox.locks.is_busy(&lock_file, self.now) {
+            let is_eve = self.grave_is_dug_in(&lock_file).is_some_and(|left| left <= EVE);
+            let timeout = || Refusal::failure(lock_file.timeout_text());
+            return Err(if is_eve { Refusal::no_configuration(host, id) } else { timeout() });
+        }
         let present = vm.config.digest();
         if change.digest.as_ref().is_some_and(|digest| *digest != present) {
-            return Err((Refusal::failure("checksum mismatch (file change by other user?)"), waited));
+            return Err(Refusal::failure("checksum mismatch (file change by other user?)"));
         }
         let running = vm.is_running();
         self.touch(who, id, "changes");
@@ -85,7 +94,7 @@ impl World {
                 _ => {}
             }
         }
-        let vm = self.proxmox.vm_mut(host, id).map_err(|refusal| (refusal, waited))?;
+        let vm = self.proxmox.vm_mut(host, id)?;
         for key in &change.removals {
             if running && !takes_effect_at_once(key) {
                 vm.config.remove_pending(key);
@@ -102,28 +111,35 @@ impl World {
         }
         self.segment_changed = true;
         self.log(format!("VM {id} was changed by {who}"));
-        Ok(waited)
+        Ok(())
     }
 
-    /// How long a synchronous call waits for the lock file: until the task that
-    /// holds it is through with its present wait, or its outside holder lets go.
-    fn wait_for_machine_lock(&self, host: &str, id: u32) -> Result<Duration, (Refusal, Duration)> {
+    /// How long a change still waits for the machine's lock file: until the task that
+    /// holds it is through with its work, or its outside holder lets go; ten seconds
+    /// in all. Zero: the lock file is free, or it will not come free in time.
+    #[must_use]
+    pub fn change_held_up(&self, host: &str, id: u32, waited: Duration) -> Duration {
         let name = Hypervisor::machine_lock(host, id);
+        let is_locked = self.proxmox.vm(host, id).map_or(true, |vm| vm.lock().is_some());
+        if is_locked || !self.proxmox.locks.is_busy(&name, self.now) {
+            return Duration::ZERO;
+        }
         let outside = self.proxmox.locks.busy_until(&name).saturating_sub(self.now);
-        let worker = match self.proxmox.locks.holder(&name) {
-            Some(task) => self.due_after(task),
-            None => Duration::ZERO,
-        };
-        let wait = outside.max(worker);
-        if wait > LOCK_PATIENCE {
-            return Err((Refusal::failure(name.timeout_text()), LOCK_PATIENCE));
+        let worker = self.proxmox.locks.holder(&name).map_or(Duration::ZERO, |task| self.due_after(task));
+        let patience = LOCK_PATIENCE.saturating_sub(waited);
+        if let Some(left) = self.grave_is_dug_in(&name) {
+            return left.saturating_sub(EVE).min(patience);
         }
-        // Behind a destroy there will be nothing left to change.
-        let holder = self.proxmox.locks.holder(&name).and_then(|task| self.proxmox.tasks.get(task));
-        if holder.is_some_and(|task| task.steps.iter().any(|step| matches!(step, Step::Act(Action::Unlink)))) {
-            return Err((Refusal::no_configuration(host, id), wait));
-        }
-        Ok(wait)
+        // A holder that waits for another lock says nothing of its end.
+        outside.max(worker).max(LOCK_POLL).min(patience)
+    }
+
+    /// When the machine is gone, if it is a destroy that holds its lock file.
+    fn grave_is_dug_in(&self, lock_file: &LockName) -> Option<Duration> {
+        let task = self.proxmox.locks.holder(lock_file)?;
+        let mut steps = self.proxmox.tasks.get(task)?.steps.iter();
+        let is_destroy = steps.any(|step| matches!(step, Step::Act(Action::Unlink)));
+        is_destroy.then(|| self.due_after(task))
     }
 
     /// Forks the growth of a disk. `size` is absolute, or relative with a `+`.

@@ -112,6 +112,13 @@ impl Locks {
         self.states.get(name).map_or(Duration::ZERO, |state| state.busy_until)
     }
 
+    /// Whether somebody holds the file, or is next.
+    #[must_use]
+    pub(crate) fn is_busy(&self, name: &LockName, now: Duration) -> bool {
+        let busy = |state: &State| state.holder.is_some() || state.busy_until > now || !state.waiters.is_empty();
+        self.states.get(name).is_some_and(busy)
+    }
+
     /// Every lock that a task holds or waits for.
     #[must_use]
     pub fn of_task(&self, task: usize) -> Vec<LockName> {

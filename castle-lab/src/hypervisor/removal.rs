@@ -10,7 +10,7 @@ use crate::world::World;
 
 /// How long the configuration says only that it was destroyed, while access
 /// lists and firewall files go. Part of the destroy. Estimate.
-const GRAVE: Duration = Duration::from_millis(50);
+pub(super) const GRAVE: Duration = Duration::from_millis(50);
 
 impl World {
     /// Forks a destroy. `unreferenced` also frees every volume that carries the

@@ -42,7 +42,7 @@ pub struct Identity {
     pub client_secret: SecretText,
     /// Whether it may write.
     pub may_write: bool,
-    /// How long its tokens live.
+    /// How long its tokens live; zero: without an end.
     pub token_life: Duration,
     /// When its client secret ends, in the world's time.
     pub secret_until: Option<Duration>,
@@ -149,7 +149,8 @@ impl Identities {
         }
         let token = mint(&format!("token {number} of {client_id}"));
         let life = identity.token_life;
-        self.tokens.0.insert(token.clone(), Access { client_id: client_id.to_owned(), until: now + life });
+        let until = if life.is_zero() { Duration::MAX } else { now + life };
+        self.tokens.0.insert(token.clone(), Access { client_id: client_id.to_owned(), until });
         Ok((token, life))
     }
 

@@ -12,7 +12,7 @@ use super::disk::Disk;
 use super::etcd::EtcdState;
 use super::resource::Table;
 use super::service::Services;
-use super::{Due, Node, NodeEvent};
+use super::{Dns, Due, Node, NodeEvent};
 use crate::hypervisor::storage::split_volume_id;
 use crate::hypervisor::{PropertyString, Vm, config as machine};
 use crate::latency::Latency;
@@ -77,8 +77,14 @@ pub struct Session {
     pub api_server: Option<u64>,
     /// Whether its kubelet has made its object.
     pub registered: bool,
-    /// Whether its pod network works.
-    pub pod_network: bool,
+    /// What lies between an API that serves and the node's object, for its kubelet.
+    pub(crate) registers_after: Duration,
+    /// Since when its pod network works.
+    pub cni_at: Option<Duration>,
+    /// Since when its node is Ready.
+    pub ready_at: Option<Duration>,
+    /// CoreDNS, if this node carries it.
+    pub dns: Option<Dns>,
     /// Names its boot: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
 }
@@ -113,7 +119,10 @@ impl Session {
             api_server_planned: false,
             api_server: None,
             registered: false,
-            pod_network: false,
+            registers_after: Duration::ZERO,
+            cni_at: None,
+            ready_at: None,
+            dns: None,
             boot_id,
         }
     }
@@ -270,7 +279,8 @@ impl World {
         self.release_vips(vm, vip_free_after);
         self.etcd_changed();
         if session.registered {
-            self.plan_anyway(vm, super::kubelet::GRACE, Due::Lost);
+            let grace = super::kubelet::grace(&self.kubernetes.version);
+            self.plan_anyway(vm, grace, Due::Lost);
         }
     }
 
@@ -315,7 +325,9 @@ impl World {
             Due::EtcdTimeout => self.etcd_gives_up(vm),
             Due::ApiServer => self.api_server_up(vm),
             Due::Register => self.register(vm),
-            Due::PodNetwork => self.pod_network_up(vm),
+            Due::Cni => self.cni_up(vm),
+            Due::NodeReady => self.node_ready(vm),
+            Due::Dns => self.dns_up(vm),
             Due::Campaign => self.campaign(vm),
             Due::ApiServerAway(away) => self.api_server_away(vm, *away),
             Due::Lost | Due::Expire => {}

@@ -18,8 +18,11 @@ pub struct Disk {
     pub ephemeral: bool,
     /// EPHEMERAL: `/var/lib/etcd`.
     pub etcd: Option<DataDirectory>,
-    /// EPHEMERAL: whether container images were pulled before.
+    /// EPHEMERAL: whether the images of a control plane, or the kubelet's, were
+    /// pulled before.
     pub images: bool,
+    /// EPHEMERAL: whether the images of the pod network were.
+    pub network_images: bool,
 }
 
 /// `/var/lib/etcd`, when it is not empty.
@@ -75,7 +78,10 @@ impl Disk {
     pub fn wipe(&mut self, label: &str) {
         match label {
             "STATE" => (self.config, self.node_id) = (None, None),
-            "EPHEMERAL" => (self.ephemeral, self.etcd, self.images) = (false, None, false),
+            "EPHEMERAL" => {
+                (self.ephemeral, self.etcd) = (false, None);
+                (self.images, self.network_images) = (false, false);
+            }
             _ => {}
         }
     }

@@ -6,17 +6,19 @@ use std::time::Duration;
 use super::boot::{Api, Stage};
 use super::certificate::{self, Subject};
 use super::pod::{self, Phase};
-use super::{Due, MachineType, Node};
+use super::{Due, Node};
 use crate::kube::KubeIdentity;
 use crate::latency::Latency;
 use crate::world::World;
 
-/// How long the node controller waits for a silent kubelet (Kubernetes' default).
-pub(crate) const GRACE: Duration = Duration::from_secs(40);
-/// A kubelet that could not register tries again within this. Estimate.
-pub(crate) const REGISTER: Duration = Duration::from_secs(2);
-/// The pod network with its images at hand. Estimate.
-const POD_NETWORK_CACHED: Duration = Duration::from_secs(5);
+/// How long the node controller waits for a silent kubelet, by the release of
+/// Kubernetes: its default is 50 s from 1.32 on, and was 40 s before.
+pub(crate) fn grace(release: &str) -> Duration {
+    let mut numbers = release.trim_start_matches('v').split('.').map(str::parse::<u32>);
+    let is_older = matches!((numbers.next(), numbers.next()), (Some(Ok(1)), Some(Ok(minor))) if minor < 32);
+    Duration::from_secs(if is_older { 40 } else { 50 })
+}
+
 /// How long the API server's certificate is valid (Talos: a year).
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The first address of the service network, which is the API server's.
@@ -25,14 +27,19 @@ const SERVICE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1));
 impl World {
     pub(crate) fn kubelet_started(&mut self, vm: u32) {
         let now = self.now();
-        self.session_mut(vm, |session| session.services.run(now, "kubelet"));
+        // Drawn once in a boot: an API that comes and goes gives no second throw.
+        let after = self.draw(Latency::NODE_REGISTERED, &vm.to_string(), "register");
+        self.session_mut(vm, |session| {
+            session.services.run(now, "kubelet");
+            session.registers_after = after;
+        });
         let etcd_well = |node: &Node| node.session.as_ref().is_some_and(|s| s.services.is_healthy("etcd"));
         if self.nodes.nodes.get(&vm).is_some_and(etcd_well) {
             self.plan_campaign(vm);
         }
         self.settle_stage(vm);
         if self.kubernetes.is_serving() {
-            self.plan(vm, REGISTER, Due::Register);
+            self.plan(vm, after, Due::Register);
         }
     }
 
@@ -136,14 +143,14 @@ impl World {
         if !self.kubernetes.is_serving() {
             return;
         }
-        let waiting: Vec<u32> = self
+        let waiting: Vec<(u32, Duration)> = self
             .nodes
             .configured()
             .filter(|(_, session, _)| session.services.is_healthy("kubelet") && !session.registered)
-            .map(|(node, _, _)| node.vm)
+            .map(|(node, session, _)| (node.vm, session.registers_after))
             .collect();
-        for vm in waiting {
-            self.plan(vm, REGISTER, Due::Register);
+        for (vm, after) in waiting {
+            self.plan(vm, after, Due::Register);
         }
     }
 
@@ -160,39 +167,48 @@ impl World {
             return;
         }
         let now = self.unix_now();
-        let cached = node.disk.images && config.machine_type == MachineType::Worker;
+        let has_images = node.disk.network_images;
         let objects = [vec![pod::node(node, now, false)], pod::network_pods(node, now, Phase::Creating)].concat();
-        let drawn = self.draw(Latency::POD_NETWORK, &vm.to_string(), "pod network");
+        let entity = vm.to_string();
+        let wait = if has_images {
+            // Nothing is left of the row but a container.
+            self.draw(Latency::CONTAINER_START, &entity, "cni start")
+                + self.draw(Latency::CONTAINER_READY, &entity, "cni ready")
+        } else {
+            self.draw(Latency::CNI_READY, &entity, "cni")
+        };
         self.session_mut(vm, |session| session.registered = true);
         for object in objects {
             self.put(object);
         }
-        self.put_dns();
+        self.follow_dns();
         self.log(format!("node {vm} is registered"));
-        self.plan(vm, if cached { POD_NETWORK_CACHED } else { drawn }, Due::PodNetwork);
+        self.plan(vm, wait, Due::Cni);
     }
 
-    pub(crate) fn pod_network_up(&mut self, vm: u32) {
-        let now = self.unix_now();
+    /// The pods of the network are ready on a node.
+    pub(crate) fn cni_up(&mut self, vm: u32) {
+        let (now, unix_now) = (self.now(), self.unix_now());
         let Some(node) = self.nodes.nodes.get_mut(&vm) else { return };
-        node.disk.images = true;
-        let objects = [pod::network_pods(node, now, Phase::Ready), vec![pod::node(node, now, true)]].concat();
-        self.session_mut(vm, |session| session.pod_network = true);
+        (node.disk.images, node.disk.network_images) = (true, true);
+        let objects = pod::network_pods(node, unix_now, Phase::Ready);
+        let wait = self.draw(Latency::NODE_READY, &vm.to_string(), "node ready");
+        self.session_mut(vm, |session| session.cni_at = Some(now));
         for object in objects {
             self.put(object);
         }
-        self.put_dns();
-        self.log(format!("node {vm} is Ready"));
+        self.log(format!("the pod network of node {vm} works"));
+        self.plan(vm, wait, Due::NodeReady);
     }
 
-    /// CoreDNS runs where the pod network does.
-    fn put_dns(&mut self) {
-        let now = self.unix_now();
-        let home =
-            self.nodes.configured().find(|(_, session, _)| session.pod_network).map(|(node, _, _)| node.hostname());
-        for pod in pod::dns_pods(home.as_deref(), now) {
-            self.put(pod);
-        }
+    /// A kubelet reports that its node is Ready.
+    pub(crate) fn node_ready(&mut self, vm: u32) {
+        let (now, unix_now) = (self.now(), self.unix_now());
+        let Some(object) = self.nodes.nodes.get(&vm).map(|node| pod::node(node, unix_now, true)) else { return };
+        self.session_mut(vm, |session| session.ready_at = Some(now));
+        self.put(object);
+        self.follow_dns();
+        self.log(format!("node {vm} is Ready"));
     }
 
     /// A kubelet was silent for too long.
@@ -206,10 +222,22 @@ impl World {
         self.put(object);
     }
 
-    fn put(&mut self, object: serde_json::Value) {
+    pub(crate) fn put(&mut self, object: serde_json::Value) {
         if let Err(refusal) = self.kubernetes.put(object) {
             // A component that is refused tries again later; the model does not need that.
             self.log(format!("the API server refused an object of the cluster's own: {refusal}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_is_the_default_of_the_release() {
+        for (release, seconds) in [("v1.31.9", 40), ("v1.29.0", 40), ("v1.32.0", 50), ("v1.36.3", 50), ("1.36.3", 50)] {
+            assert_eq!(grace(release).as_secs(), seconds, "{release}");
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod certificate;
 pub mod config;
 pub mod discovery;
 pub mod disk;
+pub(crate) mod dns;
 pub mod etcd;
 mod invariant;
 pub(crate) mod kubelet;
@@ -33,6 +34,7 @@ pub use boot::{Api, Session, Stage};
 pub use config::{MachineConfig, MachineType};
 pub use discovery::{Affiliate, Discovery};
 pub use disk::{DataDirectory, Disk, ImageContent, Images, Residue};
+pub use dns::Dns;
 pub use etcd::{EtcdCluster, EtcdMember, EtcdState};
 pub use plant::Plants;
 pub use resource::Table;
@@ -145,7 +147,11 @@ pub(crate) enum Due {
     /// kubelet: the node asks for its object.
     Register,
     /// kubelet: the pod network works.
-    PodNetwork,
+    Cni,
+    /// kubelet: the node reports itself Ready.
+    NodeReady,
+    /// dns: CoreDNS is available.
+    Dns,
     /// kubelet: a node that is silent is noticed.
     Lost,
     /// vip: it runs for the shared addresses.

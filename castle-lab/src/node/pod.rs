@@ -122,9 +122,8 @@ pub(crate) fn network_pods(node: &Node, now: u64, phase: Phase) -> Vec<Value> {
     names.iter().map(|(name, app)| pod(&format!("{name}-{suffix}"), app, Some(node), now, phase)).collect()
 }
 
-/// The two pods of CoreDNS, on the first node that can carry them.
-pub(crate) fn dns_pods(home: Option<&str>, now: u64) -> Vec<Value> {
-    let phase = if home.is_some() { Phase::Ready } else { Phase::Pending };
+/// The two pods of CoreDNS, on the node that carries them.
+pub(crate) fn dns_pods(home: Option<&str>, phase: Phase, now: u64) -> Vec<Value> {
     ["coredns-7c65d6cfc9-4gq2n", "coredns-7c65d6cfc9-x8zrt"]
         .iter()
         .map(|name| {

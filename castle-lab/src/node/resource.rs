@@ -267,7 +267,7 @@ impl World {
         if session.registered {
             let status = Spec::new()
                 .with("nodename", 1, node.hostname())
-                .with("nodeReady", 2, session.pod_network)
+                .with("nodeReady", 2, session.ready_at.is_some())
                 .with("unschedulable", 3, false);
             contents.put("NodeStatuses", node.hostname(), status);
         }
@@ -405,7 +405,7 @@ fn unmet(node: &Node, session: &Session) -> Vec<(&'static str, String)> {
     if node.is_control_plane() && session.api_server.is_none() {
         unmet.push(("staticPods", format!("kube-system/kube-apiserver-{hostname} not ready")));
     }
-    if !session.pod_network {
+    if session.ready_at.is_none() {
         unmet.push(("nodeReady", format!("node \"{hostname}\" is not ready")));
     }
     unmet

@@ -10,7 +10,7 @@ use crate::echo::{Client, HOUSE, house};
 fn two_public_labs_have_the_same_ports_at_different_addresses() {
     run_scaled(|| async {
         let (one, two) = (
-            house(1).1.pace(Pace::Scaled(60.0)).public().start().await.unwrap(),
+            house(1).1.pace(Pace::scaled(60.0).unwrap()).public().start().await.unwrap(),
             house(1).1.pace(Pace::Real).public().start().await.unwrap(),
         );
         let (first, second) = (one.address_of(*HOUSE).unwrap(), two.address_of(*HOUSE).unwrap());

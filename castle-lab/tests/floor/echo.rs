@@ -47,12 +47,17 @@ impl Service for Echo {
         }
     }
 
+    fn held_up(&self, _: &World, call: &Call, waited: Duration) -> Duration {
+        // In two steps: whoever is held up is asked again.
+        let in_all = Duration::from_secs(if call.path == "/busy" { 20 } else { 0 });
+        in_all.saturating_sub(waited).min(Duration::from_secs(15))
+    }
+
     fn serve(&self, _: &mut World, call: &Call) -> Reply {
         let effects = self.effects.fetch_add(1, Ordering::SeqCst) + 1;
         match call.path.as_str() {
             "/refuse" => Reply::new(595, "").reason("No route to host\n").closing(),
             "/unauthenticated" => Reply::new(401, "").penalised(Duration::from_millis(300)).closing(),
-            "/busy" => Reply::new(200, "").after(Duration::from_secs(20)),
             "/panic" => panic!("the model of {effects} is broken"),
             _ => {
                 Reply::new(200, format!("{effects} body={} chunked={} run={}", call.body.len(), call.chunked, call.run))

@@ -43,6 +43,29 @@ fn check(effect: FaultEffect, expected: &str) {
     assert_eq!(line, expected);
 }
 
+/// What is held up has not happened yet.
+#[test]
+fn a_request_that_is_held_up_has_its_effect_after_it() {
+    run_virtual(|| async move {
+        let (echo, lab) = house(1);
+        let lab = lab.start().await.unwrap();
+        let client = Client::of(&lab, lab.new_run());
+        let effects = || echo.effects.load(Ordering::SeqCst);
+        let watch = async {
+            let mut seen = Vec::new();
+            for seconds in [1, 18, 2] {
+                lab.clock().sleep(Duration::from_secs(seconds)).await;
+                seen.push(effects());
+            }
+            seen
+        };
+        let (answer, seen) = futures::future::join(client.post("/busy"), watch).await;
+        answer.expect("an answer");
+        assert_eq!(seen, [0, 0, 1]);
+        assert_eq!(lab.clock().elapsed().as_secs(), 21);
+    });
+}
+
 #[test]
 fn a_status_instead_of_the_effect() {
     let effect = FaultEffect::Status { status: 595, reason: None, body: String::new(), after: false };

@@ -95,7 +95,7 @@ fn a_run_s_random_bytes_are_its_own_and_repeat_with_the_seed() {
 #[test]
 fn a_public_house_answers_at_its_real_port() {
     run_scaled(|| async {
-        let lab = blue().pace(Pace::Scaled(60.0)).public().start().await.unwrap();
+        let lab = blue().pace(Pace::scaled(60.0).unwrap()).public().start().await.unwrap();
         assert!(lab.addresses().all(|(house, at)| house.port() == at.port()));
         assert_eq!(version(&lab).await, 200);
     });

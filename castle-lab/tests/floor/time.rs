@@ -221,7 +221,7 @@ fn a_silent_host_is_not_a_refusing_one() {
 fn a_scaled_lab_works_faster_and_hangs_up_no_sooner() {
     run_scaled(|| async {
         let real = Clock::new(Pace::Real);
-        let lab = house(1).1.pace(Pace::Scaled(600.0)).start().await.unwrap();
+        let lab = house(1).1.pace(Pace::scaled(600.0).unwrap()).start().await.unwrap();
         let client = Client::of(&lab, lab.new_run());
         client.get("/latency/30000").await.unwrap();
         // A minute of the lab, a tenth of a second here: the connection is still open.

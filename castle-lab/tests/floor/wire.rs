@@ -38,7 +38,7 @@ fn a_busy_house_scales_and_a_penalty_does_not() {
     };
     let in_virtual_time = run_virtual(|| waits(Pace::Virtual));
     assert_eq!(in_virtual_time.iter().map(|seconds| (seconds * 10.0).round()).collect::<Vec<_>>(), [200.0, 3.0]);
-    let scaled = run_scaled(|| waits(Pace::Scaled(600.0)));
+    let scaled = run_scaled(|| waits(Pace::scaled(600.0).unwrap()));
     // 20 s of the lab are 0.03 s here, on a busy machine some more; 0.3 s here are
     // 180 s of the lab.
     assert!((20.0..1200.0).contains(&scaled[0]) && scaled[1] >= 180.0, "{scaled:?}");

@@ -218,7 +218,7 @@ pub fn is_in_maintenance(world: &World, name: &str) -> bool {
 
 pub fn is_ready(world: &World, name: &str) -> bool {
     let session = world.nodes.get(name).and_then(|node| node.session.as_ref());
-    session.is_some_and(|session| session.pod_network)
+    session.is_some_and(|session| session.ready_at.is_some())
 }
 
 pub fn all_ready(world: &World, project: &Project) -> bool {

@@ -72,7 +72,7 @@ fn a_worker_that_lost_its_power_loses_its_pods_too() {
     });
     // The node controller's grace, the pods' toleration, and a start.
     let ready = workload::ready_after(house.world.draws(), "default", "shell", None);
-    let wanted = Duration::from_secs(340) + ready;
+    let wanted = Duration::from_secs(350) + ready;
     assert!(moved - off >= wanted && moved - off < wanted + Duration::from_secs(5), "{:?}", moved - off);
     house.holds_its_rules();
 }

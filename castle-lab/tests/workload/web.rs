@@ -246,7 +246,13 @@ fn machines_that_are_gone_announce_nothing() {
 #[test]
 fn a_public_lab_shows_its_web_to_foreign_clients() {
     run_scaled(|| async {
-        let lab = Lab::builder(&project()).world(house(None)).pace(Pace::Scaled(60.0)).public().start().await.unwrap();
+        let lab = Lab::builder(&project())
+            .world(house(None))
+            .pace(Pace::scaled(60.0).unwrap())
+            .public()
+            .start()
+            .await
+            .unwrap();
         announce(&lab);
         let door = at(&lab, "192.168.1.240:80");
         // 80 for the administrator, 8080 for everybody else.

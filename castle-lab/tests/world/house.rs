@@ -38,6 +38,7 @@ pub struct Got {
     pub status: u16,
     pub reason: String,
     pub body: Value,
+    /// How long it was held up before its effect.
     pub delay: Duration,
     pub penalty: Duration,
     pub close: bool,
@@ -139,13 +140,22 @@ impl House {
     pub fn send(&mut self, call: &Call) -> Got {
         let now = self.world.now();
         self.world.advance_to(now);
+        let mut delay = Duration::ZERO;
+        loop {
+            let more = self.service.held_up(&self.world, call, delay);
+            if more.is_zero() {
+                break;
+            }
+            delay += more;
+            self.world.advance_to(now + delay);
+        }
         let reply = self.service.serve(&mut self.world, call);
         let body = if reply.body.is_empty() { Value::Null } else { serde_json::from_slice(&reply.body).unwrap() };
         Got {
             status: reply.status,
             reason: reply.reason.unwrap_or_default(),
             body,
-            delay: reply.delay,
+            delay,
             penalty: reply.penalty,
             close: reply.close,
         }

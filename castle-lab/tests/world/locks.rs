@@ -85,6 +85,25 @@ fn a_change_waits_for_the_lock_file_or_gives_up() {
     assert_eq!(got.delay, Duration::from_secs(10));
 }
 
+/// What waits has not happened: nobody sees it, and a digest is judged when it does.
+#[test]
+fn a_change_has_its_effect_when_it_has_the_lock_file() {
+    let mut house = House::new();
+    house.born(421);
+    let digest = house.ask("GET", "/nodes/pve/qemu/421/config", &[]).data()["digest"].as_str().unwrap().to_owned();
+    house.world.occupy_machine("pve", 421, Duration::from_secs(4));
+    let now = house.world.now();
+    house.world.schedule(now + Duration::from_secs(3), |world| {
+        assert_eq!(world.proxmox.vms[&421].config.get("name"), Some("blue-421"), "its lock file is not free");
+        let vm = world.proxmox.vms.get_mut(&421).expect("it is there");
+        vm.config.set("description", "somebody was quicker".to_owned());
+    });
+    let got = house.ask("PUT", "/nodes/pve/qemu/421/config", &[("name", "late"), ("digest", &digest)]);
+    got.refused(500, "checksum mismatch (file change by other user?)");
+    assert_eq!(got.delay, Duration::from_secs(4));
+    assert_eq!(house.world.proxmox.vms[&421].config.get("name"), Some("blue-421"));
+}
+
 #[test]
 fn a_lock_field_stops_everything_but_reading() {
     let mut house = House::new();
@@ -158,11 +177,12 @@ fn a_change_waits_for_a_start_to_end() {
     house.born(421);
     let upid = house.ask("POST", "/nodes/pve/qemu/421/status/start", &[]).text();
     house.wait(0.1);
+    let asked = house.world.now();
     let got = house.ask("PUT", "/nodes/pve/qemu/421/config", &[("name", "late")]);
     got.data();
-    let asked = house.world.now();
+    let changed = house.world.now();
     assert_eq!(house.exit(&upid), "OK");
-    assert_eq!(got.delay, house.world.now() - asked);
+    assert_eq!((got.delay, changed), (changed - asked, house.world.now()));
     assert!(got.delay > Duration::from_millis(400), "{:?}", got.delay);
 }
 

@@ -17,8 +17,6 @@ use crate::world::World;
 
 use line::Answer;
 
-/// Git answers in the time of any small server of the house.
-const REQUEST: Latency = Latency::between(4, 1, 50);
 const AGENT: &str = "castle-lab/1";
 /// What a compressed request may unpack to.
 const BODY_BYTES_MAX: u64 = 64 << 20;
@@ -88,7 +86,7 @@ impl Service for GitServer {
                 kind: format!("{} ?", call.method),
                 entity: call.path.clone(),
                 write: false,
-                latency: REQUEST,
+                latency: Latency::GIT_REQUEST,
                 detail: String::new(),
             };
         };
@@ -102,7 +100,7 @@ impl Service for GitServer {
             kind: format!("{} {}{refs}", call.method, route.program.name()),
             entity: route.repository.to_owned(),
             write: route.program == Program::ReceivePack && !route.is_refs,
-            latency: REQUEST,
+            latency: Latency::GIT_REQUEST,
             detail,
         }
     }

@@ -24,8 +24,6 @@ use crate::world::World;
 use refusal::{Issue, Refusal};
 use request::{Parameters, Route};
 
-/// The house's Infisical answers in the time of any small server.
-const REQUEST: Latency = Latency::between(4, 1, 50);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The server. It has no state: all of that is the world's.
@@ -69,7 +67,7 @@ impl Service for InfisicalServer {
             entity,
             // A login changes nothing but the server's own books.
             write: call.method != "GET" && what != "login",
-            latency: REQUEST,
+            latency: Latency::INFISICAL_REQUEST,
             // Addresses only; the rest may be a secret.
             detail: place.map(|place| format!("{} {}", place.project, place.environment)).unwrap_or_default(),
         }

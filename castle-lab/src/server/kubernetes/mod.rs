@@ -26,12 +26,6 @@ use crate::kube::{FieldSelector, LabelSelector, ListOptions, Refusal, Selection,
 use crate::latency::Latency;
 use crate::world::World;
 
-/// A read that the API server answers from its cache. Estimate.
-const READ: Latency = Latency::millis(3, 25);
-/// A write: etcd has it on the disks of the quorum. Estimate, from etcd's advice
-/// that 99 of 100 syncs shall take less than 10 ms.
-const WRITE: Latency = Latency::millis(12, 60);
-
 /// The API server for one connection: whoever showed this certificate.
 #[derive(Debug, Clone)]
 pub(super) struct ApiServer {
@@ -88,7 +82,7 @@ impl Service for ApiServer {
             kind,
             entity,
             write: is_write,
-            latency: if is_write || is_dry { WRITE } else { READ },
+            latency: Latency::API_SERVER_REQUEST,
             // Selectors and options only; what is written may be a secret.
             detail: call.query.clone().unwrap_or_default(),
         }

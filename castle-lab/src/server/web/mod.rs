@@ -24,8 +24,6 @@ use crate::world::World;
 
 /// The name under which requests are counted.
 const BACKEND: &str = "web";
-/// A page out of a small web server's memory, over the house's network. Estimate.
-const PAGE: Latency = Latency::millis(5, 40);
 /// A connection without a request for this long is closed. Protocol timers are
 /// real at every pace.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -55,7 +53,7 @@ impl Service for Web {
             entity: host(call),
             // Pages are files; whatever a browser sends changes nothing here.
             write: false,
-            latency: PAGE,
+            latency: Latency::PAGE_REQUEST,
             detail: call.path.clone(),
         }
     }
