@@ -1,5 +1,5 @@
-# One target folder, and one profile for all but the demo: what `make test` compiled,
-# everything else uses.
+# One target folder, and one profile for all but the demo and the bench, whose figures
+# would mislead in a debug build: what `make test` compiled, everything else uses.
 CARGO ?= cargo
 CASTLE := $(CARGO) run --quiet --example castle --
 PROOFS := $(CARGO) run --quiet --example proofs --
@@ -13,6 +13,7 @@ demo: ## the main job on the embedded lab: a standing castle falls and rises aga
 
 test: ## everything that must hold, on any machine
 	$(CARGO) test
+	$(CARGO) build --quiet --example castle --example proofs
 	$(PROOFS) all --quick
 	$(MAKE) --no-print-directory py
 
@@ -21,7 +22,9 @@ lint: ## format and lints, warnings included
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --no-deps
 
+# Some proofs start the command line, which lies beside them.
 proofs: ## the heavy proofs; each prints `proof NAME key=value ..`
+	$(CARGO) build --quiet --example castle --example proofs
 	$(PROOFS) all
 
 witness: $(VENV)/ready ## clients and schemas that nobody here wrote
@@ -45,21 +48,25 @@ embedding: ## castle in a program that has aws-lc and a runtime of many threads
 	$(CARGO) run --quiet --manifest-path tests/embedding/Cargo.toml --target-dir target/embedding
 
 $(VENV)/ready: tests/witness/requirements.txt
-	python3 -m venv $(VENV)
+	test -x $(VENV)/bin/pip || python3 -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement tests/witness/requirements.txt
 	touch $@
 
 py: ## the Python bindings: built, tested, types checked
-	@if python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	  set -e; test -x $(VENV)/bin/python || python3 -m venv $(VENV); \
+	@if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo "skipped: py, which needs Python 3.11 or newer"; \
+	elif ! python3 -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "python3 makes no virtual environment: install its module (Debian: apt-get install python3-venv)" >&2; exit 1; \
+	else set -e; test -x $(VENV)/bin/pip || python3 -m venv --clear $(VENV); \
 	  $(VENV)/bin/pip install --quiet './castle-py[test]'; \
 	  cd castle-py && ../$(VENV)/bin/python -m pytest --quiet; \
-	else echo "skipped: py, which needs Python 3.11 or newer"; fi
+	fi
 
-bench: ## figures; each prints `bench NAME key=value ..`
-	$(PROOFS) bench
-	@if test -x $(VENV)/bin/python; then $(VENV)/bin/python castle-py/bench/imports.py; \
-	else echo "skipped: bench python-import, which needs \`make py\`"; fi
+# What Python's imports cost is measured first, and stands in the same table.
+bench: ## figures: `bench NAME key=value ..` as the work goes on, then one table
+	@mkdir -p target; rm -f target/python-import.txt
+	@if test -x $(VENV)/bin/pip; then $(VENV)/bin/python castle-py/bench/imports.py > target/python-import.txt; fi
+	$(CARGO) run --release --quiet --example proofs -- bench --and target/python-import.txt
 
 docs: ## the Rust API, and the pages that are printed from the source
 	$(CARGO) doc --no-deps

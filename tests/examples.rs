@@ -3,18 +3,22 @@
 use std::path::Path;
 use std::process::Command;
 
+use built::{built, check_freshness, program};
+
+#[path = "command_line/built.rs"]
+mod built;
+/// The proofs are an example, and hold no tests themselves.
+#[path = "proofs/table.rs"]
+mod table;
+
+/// The short examples. They are built together, before the first of them runs.
+const EXAMPLES: [&str; 6] =
+    ["ghosts", "rebirth", "high_availability", "destroy_a_dead_cluster", "custom_machine_provider", "lab_in_your_test"];
+
 /// Runs an example's program and gives its last line.
 fn last_line_of(name: &str) -> String {
-    // Where cargo puts examples: beside the folder of this test's own program.
-    let own = std::env::current_exe().expect("a running program has a path");
-    let profile = own.ancestors().nth(2).expect("cargo runs tests in target/<profile>/deps");
-    let program = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    if !program.is_file() {
-        // Of an example that holds tests, `cargo test` builds the tests alone.
-        let build = ["build", "--quiet", "--example", name];
-        let built = Command::new(env!("CARGO")).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
-        assert!(built.expect("cargo starts").success() && program.is_file(), "{} is missing", program.display());
-    }
+    assert!(EXAMPLES.contains(&name), "{name} is not among the examples that are built");
+    let program = program(built(&EXAMPLES), name);
     let ended = Command::new(program).output().expect("the program starts");
     let told = String::from_utf8_lossy(&ended.stdout).into_owned();
     assert!(ended.status.success(), "{}: {told}{}", ended.status, String::from_utf8_lossy(&ended.stderr));
@@ -69,6 +73,11 @@ fn the_lab_tells_the_same_story_on_one_thread_and_on_many() {
     let line = last_line_of("lab_in_your_test");
     assert!(figure(&line, "lab in your test: ", " s and") > 0.0, "{line}");
     assert!(line.ends_with(" of virtual time; the same story, to the nanosecond"), "{line}");
+}
+
+#[test]
+fn the_examples_that_run_are_those_of_today() {
+    check_freshness(built(&EXAMPLES), &EXAMPLES);
 }
 
 /// What a newcomer opens first stays short, and every one of them is run above.

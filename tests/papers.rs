@@ -51,6 +51,56 @@ fn the_examples_of_the_readme_are_the_examples_there_are() {
     assert_eq!(first_cells(&text("README.md"), "`cargo run --example ..`"), declared.map(str::to_owned).collect());
 }
 
+/// A crate of `[dependencies]`: its name, its features, and its version.
+type Dependency = (String, Vec<String>, Option<String>);
+
+/// What a manifest, or a piece of one, asks for.
+fn dependencies(manifest: &str) -> Vec<Dependency> {
+    let (_, after) = manifest.split_once("[dependencies]\n").expect("it has dependencies");
+    let lines = after.lines().take_while(|line| !line.starts_with('[') && !line.starts_with("```"));
+    let asked = lines.filter_map(|line| line.split_once(" = ")).filter(|(name, _)| !name.starts_with('#'));
+    asked
+        .map(|(name, value)| {
+            let features = between(value, "features = [", "]").next().unwrap_or_default();
+            let version = between(value, "version = \"", "\"").next();
+            (
+                name.to_owned(),
+                features.split('"').skip(1).step_by(2).map(str::to_owned).collect(),
+                version.map(str::to_owned),
+            )
+        })
+        .collect()
+}
+
+/// The dependencies that the README tells an embedder to write are those of the
+/// embedding program, which `make embedding` builds, and the types of Kubernetes are of
+/// the workspace's version.
+#[test]
+fn the_dependencies_of_the_readme_are_those_of_the_embedding_program() {
+    let readme = text("README.md");
+    let (_, block) = readme.split_once("## In Rust").expect("the README tells how castle is embedded");
+    let told = dependencies(block);
+    let embedding = dependencies(&text("tests/embedding/Cargo.toml"));
+    for crate_told in &told {
+        assert!(
+            embedding.contains(crate_told),
+            "README.md asks for {crate_told:?}, the embedding program: {embedding:?}"
+        );
+        let is_of_the_workspace = root().join(&crate_told.0).join("Cargo.toml").is_file();
+        assert!(is_of_the_workspace || crate_told.0 == "k8s-openapi", "there is no crate {}", crate_told.0);
+    }
+    let crates: BTreeSet<&str> = told.iter().map(|(name, ..)| name.as_str()).collect();
+    // The lab is for tests: the program has it to stand in for a house.
+    let needed = ["castle-core", "castle-gitops", "castle-proxmox", "castle-talos", "k8s-openapi"];
+    assert_eq!(crates, needed.into());
+    let manifest = text("Cargo.toml");
+    let (_, line) = manifest.split_once("\nk8s-openapi = ").expect("the workspace has the types of Kubernetes");
+    let versions: Vec<_> =
+        between(line, "version = \"", "\"").take(1).map(|version| Some(version.to_owned())).collect();
+    let of_types = told.iter().find(|(name, ..)| name == "k8s-openapi").map(|(_, _, version)| version.clone());
+    assert_eq!(of_types.as_slice(), versions, "the k8s-openapi of README.md is not the workspace's");
+}
+
 #[test]
 fn what_the_papers_point_to_is_there() {
     let mut seen = 0;
@@ -83,6 +133,10 @@ fn what_the_papers_tell_to_type_exists() {
 fn the_checks_can_fail() {
     let table = "## A\n\n| x |\n|---|\n| `a` | b |\n| `c` |\n\n| `d` |\n";
     assert_eq!(first_cells(table, "## A"), ["a", "c"].map(String::from).into());
+    let block = "[dependencies]\na = { git = \"x\" }\n# b = 1\nc = { version = \"2\", features = [\"d\", \"e\"] }\n```\nf = 3\n";
+    let features = ["d", "e"].map(String::from).to_vec();
+    let expected = [("a".to_owned(), Vec::new(), None), ("c".to_owned(), features, Some("2".to_owned()))];
+    assert_eq!(dependencies(block), expected);
     let found = links("README.md", "[a](docs/a.md#b) [c](https://example.org) [d](#e)");
     assert_eq!(found, [("docs/a.md".to_owned(), root().join("docs/a.md"))]);
 }

@@ -248,7 +248,11 @@ pub fn prove(depth: Depth) -> Proof {
     proof.figure("interleavings", ordered.len()).figure("schedules", chance.len());
     let inexact = interleavings.iter().zip(&ordered).filter(|(_, verdict)| !verdict.exact);
     let inexact: Vec<String> = inexact.map(|(schedule, _)| format!("{schedule:?}")).collect();
-    proof.figure("cuts", chance.iter().map(|verdict| verdict.cuts).sum::<usize>());
+    let cuts: usize = chance.iter().map(|verdict| verdict.cuts).sum();
+    proof.figure("cuts", cuts);
+    if cuts == 0 {
+        proof.fail("no operator's power was cut, of half of the schedules of chance");
+    }
     let violations: Vec<String> = ordered.into_iter().chain(chance).flat_map(|verdict| verdict.violations).collect();
     proof.none("violations", &violations).none("inexact", &inexact);
     let doubled = unguarded.iter().filter(|verdict| verdict.births > 1 && !verdict.violations.is_empty()).count();

@@ -324,7 +324,7 @@ impl Stage {
             }
             Cure::RemoveMember(id) => {
                 let cx = Context::new(self.castle.env().clone());
-                self.castle.remove_member(&cx, id).await.map(drop).map_err(|error| error.chain())
+                self.castle.remove_member(&cx, id, None).await.map(drop).map_err(|error| error.chain())
             }
             Cure::StrangerLeaves => {
                 self.lab.with_world(|world| world.remove_stranger(stranger_address()));

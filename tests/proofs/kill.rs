@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
+use crate::rig::command_line;
 use crate::{Depth, Proof};
 
 const PROJECT: &str = "examples/projects/blue/proxmox";
@@ -27,7 +28,7 @@ impl Served {
             .arg(folder)
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the command line was built beside the proofs");
+            .expect("the command line starts");
         let mut lines = BufReader::new(process.stderr.take().expect("it was piped")).lines();
         // The document is written before the first line.
         lines.next().expect("it tells where it serves").expect("it speaks UTF-8");
@@ -71,7 +72,7 @@ fn start(job: Job, castle: &Path, document: &Path, folder: &Path) -> Child {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("the command line was built beside the proofs")
+        .expect("the command line starts")
 }
 
 /// Reads lines until `count` of them came, then kills. Returns whether the process
@@ -120,8 +121,13 @@ pub fn rebirth(depth: Depth) -> Proof {
 
 fn prove(job: Job, points: usize) -> Proof {
     let mut proof = Proof::new(job.name);
-    let program = std::env::current_exe().expect("a running program has a path");
-    let castle = program.with_file_name("castle");
+    let castle = match command_line() {
+        Ok(castle) => castle,
+        Err(missing) => {
+            proof.fail(missing);
+            return proof;
+        }
+    };
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let folder = |name: String| scratch.path().join(name);
     let total = {

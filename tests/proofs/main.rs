@@ -1,6 +1,6 @@
 //! The proofs and the benchmarks: a program that prints one line for each,
 //! `proof NAME key=value ..` or `bench NAME key=value ..`, and ends with 1 if a
-//! proof fails.
+//! proof fails. After the benchmarks comes a table of their figures.
 //!
 //! Every proof runs a second time with one of its guards removed and must fail
 //! then: `refuted=yes`. A proof that cannot fail proves nothing.
@@ -22,6 +22,7 @@ mod patient;
 mod rebirth;
 mod reckless;
 mod rig;
+mod table;
 mod webhooks;
 
 use std::process::ExitCode;
@@ -92,22 +93,7 @@ fn main() -> ExitCode {
     let name = arguments.first().map_or("all", String::as_str);
     let wanted = |proof: &str| name == "all" || name == proof;
     match name {
-        "bench" => {
-            let wanted = arguments.get(1).map(String::as_str);
-            if wanted.is_none_or(|wanted| wanted == "machines") {
-                bench::machines();
-            }
-            if wanted.is_none_or(|wanted| wanted == "api") {
-                bench::api();
-            }
-            if wanted.is_none_or(|wanted| wanted == "rebirth") {
-                bench_rebirth::rebirth();
-            }
-            if wanted.is_none_or(|wanted| wanted == "flux-chain") {
-                bench_rebirth::flux_chain();
-            }
-            return ExitCode::SUCCESS;
-        }
+        "bench" => return bench::run(&arguments[1..]),
         // The second process of the determinism proof.
         "digests" => {
             determinism::print_digests(&arguments[1..]);

@@ -31,6 +31,10 @@ fn rebirth<'a>(project: &'a Project, world: &World) -> Visit<'a> {
 /// What is wrong after a cut.
 #[derive(Default)]
 struct Flaws {
+    /// The visit that should have been cut came to its end.
+    uncut: Option<String>,
+    /// The next engine did not finish.
+    unfinished: bool,
     stuck: Option<String>,
     leaked: Vec<String>,
     lives: Vec<String>,
@@ -39,22 +43,15 @@ struct Flaws {
     foreign: Vec<String>,
 }
 
-impl Flaws {
-    fn are_none(&self) -> bool {
-        self.stuck.is_none()
-            && [&self.leaked, &self.lives, &self.rewritten, &self.commits, &self.foreign]
-                .iter()
-                .all(|list| list.is_empty())
-    }
-}
-
 /// Cuts a rebirth once, lets the next engine finish it, and looks at what is there.
 fn cut_at(project: &Project, start: &World, cut: Cut, meddler: &dyn Meddler) -> Flaws {
     let name = format!("cut at {cut:?}");
     let first = rebirth(project, start).with(fault(cut)).meddled(meddler).go();
     let end = rebirth(project, &first.world).meddled(meddler).go();
     let again = rebirth(project, &end.world).meddled(meddler).go();
-    judge(&name, project, start, &end, &again)
+    let mut flaws = judge(&name, project, start, &end, &again);
+    flaws.uncut = (!first.was_cut()).then(|| format!("{name}: nothing was cut, it ended {}", first.why()));
+    flaws
 }
 
 fn judge(name: &str, project: &Project, start: &World, end: &Left, again: &Left) -> Flaws {
@@ -90,7 +87,8 @@ fn judge(name: &str, project: &Project, start: &World, end: &Left, again: &Left)
     for what in world.foreign_touches().into_iter().chain(world.violations().iter().cloned()) {
         tell(|flaws| &mut flaws.foreign, what);
     }
-    if !(end.is_ok() && stands && again.is_ok() && again.writes() == 0) {
+    flaws.unfinished = !(end.is_ok() && stands);
+    if flaws.unfinished || !again.is_ok() || again.writes() > 0 {
         flaws.stuck = Some(format!("{name}: {}; again: {} writes, {}", end.why(), again.writes(), again.why()));
     }
     flaws
@@ -108,12 +106,13 @@ pub fn prove(depth: Depth) -> Proof {
         Depth::Quick => (0..QUICK_CUTS).map(|place| all[place * (all.len() - 1) / (QUICK_CUTS - 1)]).collect(),
     };
     let found = each(&cuts, |cut| cut_at(&project, &start, *cut, &Honest));
-    // The guard away: the bundle of the second life is not kept.
-    let few: Vec<Cut> = all.iter().step_by(all.len() / 8).copied().collect();
-    let unguarded = each(&few, |cut| cut_at(&project, &start, *cut, &Forgetful { life: 2 }));
 
     let mut proof = Proof::new("power-cut/rebirth");
-    proof.figure("cuts", cuts.len());
+    let uncut: Vec<String> = found.iter().filter_map(|flaws| flaws.uncut.clone()).collect();
+    proof.figure("cuts", cuts.len() - uncut.len()).none("uncut", &uncut);
+    if uncut.len() == cuts.len() {
+        proof.fail("no power was cut at all");
+    }
     proof.figure("converged", found.iter().filter(|flaws| flaws.stuck.is_none()).count());
     for stuck in found.iter().filter_map(|flaws| flaws.stuck.clone()) {
         proof.fail(stuck);
@@ -126,6 +125,26 @@ pub fn prove(depth: Depth) -> Proof {
         .none("rewritten_secrets", &all_of(|flaws| &flaws.rewritten))
         .none("second_commits", &all_of(|flaws| &flaws.commits))
         .none("foreign", &all_of(|flaws| &flaws.foreign));
-    proof.refuted("the bundle of a life is stored before it is used", unguarded.iter().any(|flaws| !flaws.are_none()));
+    refute(&mut proof, &project, &start);
     proof
+}
+
+/// The guard away: the bundle of the second life is not kept. Without cuts such a
+/// rebirth must reach its goal, and with cuts it is the end that counts: only then is
+/// it the cut that the guard is for.
+fn refute(proof: &mut Proof, project: &Project, start: &World) {
+    let meddler = Forgetful { life: 2 };
+    let uncut = rebirth(project, start).meddled(&meddler).go();
+    if !uncut.is_ok() {
+        proof.fail(format!("without the guard it fails before any cut, which refutes nothing: {}", uncut.why()));
+    }
+    let all = places(&uncut.entries);
+    let few: Vec<Cut> = all.iter().step_by(all.len().div_ceil(8)).copied().collect();
+    let unguarded = each(&few, |cut| cut_at(project, start, *cut, &meddler));
+    for uncut in unguarded.iter().filter_map(|flaws| flaws.uncut.as_ref()) {
+        proof.fail(format!("without the guard: {uncut}"));
+    }
+    let unfinished = unguarded.iter().filter(|flaws| flaws.unfinished).count();
+    proof.figure("unguarded_unfinished", format!("{unfinished}/{}", few.len()));
+    proof.refuted("the bundle of a life is stored before it is used", unfinished > 0);
 }

@@ -81,6 +81,9 @@ impl NodeOs for RecklessOs {
         }
         Ok(Vec::new())
     }
+    async fn member_id(&self, cx: &Context, site: &NodeSite, node: &NodeTarget) -> Result<Option<u64>> {
+        self.real.member_id(cx, site, node).await
+    }
     async fn remove_member(&self, cx: &Context, site: &NodeSite, through: &NodeTarget, id: u64) -> Result<()> {
         self.real.remove_member(cx, site, through, id).await
     }
@@ -92,5 +95,8 @@ impl NodeOs for RecklessOs {
     }
     fn talosconfig(&self, env: &Env, site: &NodeSite, kept: Option<&SecretText>) -> Result<SecretText> {
         self.real.talosconfig(env, site, kept)
+    }
+    fn is_credential(&self, project: &Project, which: castle_core::Credential, text: &SecretText) -> bool {
+        self.real.is_credential(project, which, text)
     }
 }

@@ -1,5 +1,6 @@
 //! A project, a world, and engines that visit it from empty folders.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -170,6 +171,11 @@ impl Left {
         self.report.as_ref().is_some_and(|report| report.outcome == Outcome::Ok)
     }
 
+    /// Whether the power was cut: nothing else ends a visit without a report.
+    pub fn was_cut(&self) -> bool {
+        self.report.is_none()
+    }
+
     /// Why it was not, in one line.
     pub fn why(&self) -> String {
         match &self.report {
@@ -217,6 +223,19 @@ pub fn standing(project: &Project) -> World {
     let left = Visit::new(project, Goal::Create).go();
     assert!(left.is_ok(), "a create without faults succeeds: {}", left.why());
     left.world
+}
+
+/// The command line, as it was built beside the proofs.
+///
+/// # Errors
+///
+/// Where it should be and how it is built, if it is not there.
+pub fn command_line() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let program = own.with_file_name(format!("castle{}", std::env::consts::EXE_SUFFIX));
+    let release = if cfg!(debug_assertions) { "" } else { " --release" };
+    let build = format!("build it with `cargo build{release} --example castle --example proofs`");
+    if program.is_file() { Ok(program) } else { Err(format!("{} is missing: {build}", program.display())) }
 }
 
 /// An HTTP client without any of castle's guards, and the address of the lab's

@@ -48,7 +48,7 @@ class _StepRecord(_Step):
 class _Change(TypedDict):
     symbol: Literal["+", "~", "-", "-/+"]
     subject: str
-    disruption: Literal["none", "replace-node", "removal", "rebirth-only"]
+    disruption: Literal["none", "replace-node", "removal"]
     detail: str
 
 class _PlannedStep(TypedDict):

@@ -10,6 +10,7 @@ use castle_talos::SecretsBundle;
 
 use super::Places;
 use super::needle::Secrets;
+use crate::rig::command_line;
 
 const PROJECT: &str = "examples/projects/blue/proxmox";
 const PACE: &str = "600x";
@@ -28,7 +29,7 @@ impl Served {
             .env("RUST_LOG", "trace")
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the command line was built beside the proofs");
+            .expect("the command line starts");
         let mut lines = BufReader::new(process.stderr.take().expect("it was piped"));
         // The document is written before the first line.
         let mut first = String::new();
@@ -59,8 +60,10 @@ impl Drop for Served {
 /// Runs every verb in both of its forms, two lives long, then everything that goes
 /// wrong; gathers what was written where.
 pub fn visit(secrets: &mut Secrets, places: &mut Places) -> Vec<String> {
-    let own = std::env::current_exe().expect("a running program has a path");
-    let castle = own.with_file_name("castle");
+    let castle = match command_line() {
+        Ok(castle) => castle,
+        Err(missing) => return vec![missing],
+    };
     let folder = tempfile::tempdir().expect("a folder");
     let (dir, work) = (folder.path().join("lab"), folder.path().join("work"));
     std::fs::create_dir_all(&work).expect("the folder is ours");
@@ -78,7 +81,7 @@ pub fn visit(secrets: &mut Secrets, places: &mut Places) -> Vec<String> {
             .env("RUST_BACKTRACE", "1")
             .current_dir(&work)
             .output()
-            .expect("the command line was built beside the proofs");
+            .expect("the command line starts");
         if ended.status.success() != ends_well {
             wrong.push(format!(
                 "`castle {verb}` by {} ended with {}: {}",
