@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio_util::sync::CancellationToken;
 
 use crate::step::{Step, Verdict};
 use crate::{Context, Error, ErrorKind, EventKind, Result, StepOutcome};
@@ -16,7 +17,7 @@ pub type Shares = BTreeMap<String, usize>;
 pub struct Round {
     /// How many steps acted and were confirmed.
     pub done: usize,
-    /// The first error; the steps that ran beside it were allowed to end.
+    /// The first error; the acts that ran beside it were allowed to end.
     pub error: Option<Error>,
     /// Steps that did not begin, or were stopped.
     pub left: Vec<String>,
@@ -27,8 +28,10 @@ pub struct Round {
 /// Ready steps begin in the order of `steps`: put first what others wait for. A
 /// share is kept for each urgent step that is not ready yet, from all but those that
 /// it waits for itself.
-/// A failure lets the running steps end and begins no new one: the round is
-/// over, and the caller looks at the world again.
+/// A failure lets the running acts end and begins no new step: the round is
+/// over, and the caller looks at the world again. A step that has acted and only waits
+/// is dropped then: what it waits for may be the work of a step that will not begin,
+/// and the next look finds what came of it.
 ///
 /// # Errors
 ///
@@ -42,6 +45,7 @@ pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Resu
     let mut waiting: Vec<usize> = (0..steps.len()).collect();
     let mut finished: BTreeSet<&str> = BTreeSet::new();
     let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
+    let over = CancellationToken::new();
     let mut running = FuturesUnordered::new();
     let ways: BTreeMap<&str, BTreeSet<&str>> =
         steps.iter().filter(|step| step.is_urgent()).map(|step| (step.id(), way_to(step.as_ref(), steps))).collect();
@@ -68,7 +72,8 @@ pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Resu
                     *taken.entry(limit).or_default() += 1;
                 }
                 urgent.remove(&index);
-                running.push(async move { (index, run_step(step.as_ref(), cx).await) });
+                let over = &over;
+                running.push(async move { (index, run_step(step.as_ref(), cx, over).await) });
                 false
             });
         }
@@ -86,11 +91,15 @@ pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Resu
             }
             Ok(outcome) => (outcome, None),
             Err(error) if error.kind() == ErrorKind::Cancelled => (StepOutcome::Cancelled, Some(error)),
-            Err(error) => (StepOutcome::Failed, Some(error)),
+            Err(error) => {
+                over.cancel();
+                (StepOutcome::Failed, Some(error))
+            }
         };
         let told = error.as_ref().filter(|_| outcome == StepOutcome::Failed).map(Error::chain);
         cx.log().push(EventKind::StepEnded { step: step.id().to_owned(), outcome, error: told });
         match error {
+            None if outcome == StepOutcome::Cancelled => round.left.push(step.id().to_owned()),
             None => {
                 finished.insert(step.id());
             }
@@ -161,9 +170,9 @@ fn check(steps: &[Box<dyn Step>]) -> Result<()> {
     }
 }
 
-async fn run_step(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
+async fn run_step(step: &dyn Step, cx: &Context, over: &CancellationToken) -> Result<StepOutcome> {
     let cx = &cx.for_step(step.id());
-    match cx.clock().within(step.deadline(), reach(step, cx)).await {
+    match cx.clock().within(step.deadline(), reach(step, cx, over)).await {
         Some(result) => result,
         None => {
             let why = cx.log().waiting().remove(step.id()).unwrap_or_else(|| "its act did not return".into());
@@ -180,7 +189,7 @@ async fn run_step(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
     }
 }
 
-async fn reach(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
+async fn reach(step: &dyn Step, cx: &Context, over: &CancellationToken) -> Result<StepOutcome> {
     let never = |why: &str| Error::new(ErrorKind::Unexpected, format!("`{}` can never be done: {why}", step.id()));
     let first = match step.observed() {
         Some(verdict) => verdict,
@@ -212,6 +221,7 @@ async fn reach(step: &dyn Step, cx: &Context) -> Result<StepOutcome> {
         tokio::select! {
             biased;
             () = cx.cancel().cancelled() => return Err(Error::cancelled()),
+            () = over.cancelled() => return Ok(StepOutcome::Cancelled),
             wake = wakes.next() => if wake.is_none() {
                 return Err(Error::new(ErrorKind::Unreachable, format!("`{}` lost its watch while {why}", step.id())));
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use castle_core::engine::{self, Round, Shares};
 use castle_core::step::{Step, Verdict};
-use castle_core::{Clock, Context, Env, Error, ErrorKind, EventKind, Pace, Result, SeededEntropy};
+use castle_core::{Clock, Context, Env, Error, ErrorKind, EventKind, Pace, Result, SeededEntropy, StepOutcome};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
@@ -231,6 +231,28 @@ async fn a_failure_lets_its_neighbours_end_and_begins_nothing() {
     assert_eq!(round.left, ["a", "c"]);
     let error = round.error.unwrap();
     assert_eq!((error.kind(), error.context().collect::<Vec<_>>()), (ErrorKind::Exhausted, vec![("step", "a")]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_drops_what_has_acted_and_only_waits() {
+    let cx = context();
+    // `b` waits for what `c` makes, and `c` will not begin.
+    let graph = Graph::new()
+        .task("a", &[], |task| (task.fails, task.takes) = (Some(ErrorKind::Conflict), Duration::from_secs(20)))
+        .task("b", &[], |task| (task.watched, task.takes) = (true, Duration::from_secs(50)))
+        .task("c", &["a"], |_| {});
+    let round = graph.run(&cx).await.unwrap();
+    assert_eq!(
+        (round.left, round.error.unwrap().kind()),
+        (["a", "b", "c"].map(str::to_owned).to_vec(), ErrorKind::Conflict)
+    );
+    assert_eq!(cx.clock().elapsed().as_secs(), 20);
+    let ended = cx.log().events().into_iter().filter_map(|event| match event.kind {
+        EventKind::StepEnded { step, outcome, .. } => Some((step, outcome)),
+        _ => None,
+    });
+    let ended: Vec<_> = ended.collect();
+    assert!(ended.contains(&("b".to_owned(), StepOutcome::Cancelled)), "{ended:?}");
 }
 
 #[tokio::test(start_paused = true)]
