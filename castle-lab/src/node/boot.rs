@@ -45,7 +45,7 @@ pub enum Api {
 }
 
 /// One boot of a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// How far it has come.
     pub stage: Stage,

@@ -52,6 +52,15 @@ impl Authority {
     }
 }
 
+/// The certificate names the key.
+impl PartialEq for Authority {
+    fn eq(&self, other: &Self) -> bool {
+        self.certificate == other.certificate
+    }
+}
+
+impl Eq for Authority {}
+
 /// A configuration that was read and accepted.
 #[derive(Clone)]
 pub struct MachineConfig {
@@ -96,6 +105,23 @@ pub struct MachineConfig {
     /// What the node would rather not see.
     pub warnings: Vec<String>,
 }
+
+impl MachineConfig {
+    /// The cluster id by which it is known to the discovery service; empty if it keeps
+    /// away from there.
+    pub(crate) fn discovery_id(&self) -> String {
+        if self.discovery { self.cluster_id.clone() } else { String::new() }
+    }
+}
+
+/// Everything was read from the text.
+impl PartialEq for MachineConfig {
+    fn eq(&self, other: &Self) -> bool {
+        self.text.expose() == other.text.expose()
+    }
+}
+
+impl Eq for MachineConfig {}
 
 impl fmt::Debug for MachineConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

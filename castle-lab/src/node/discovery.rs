@@ -85,7 +85,7 @@ impl World {
 
     /// The entries that a node sees: those of its own cluster id.
     pub(crate) fn affiliates_of(&self, config: &MachineConfig) -> impl Iterator<Item = &Affiliate> {
-        let id = if config.discovery { config.cluster_id.clone() } else { String::new() };
+        let id = config.discovery_id();
         self.nodes.discovery.affiliates.values().filter(move |entry| entry.cluster_id == id)
     }
 

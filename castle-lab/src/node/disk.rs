@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::config::MachineConfig;
 
 /// The system disk of a node.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Disk {
     /// STATE: the configuration that was applied.
     pub config: Option<Arc<MachineConfig>>,

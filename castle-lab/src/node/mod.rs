@@ -17,6 +17,7 @@ pub(crate) mod dns;
 pub mod etcd;
 mod invariant;
 pub(crate) mod kubelet;
+mod members;
 pub mod plant;
 mod pod;
 pub mod request;
@@ -36,6 +37,7 @@ pub use discovery::{Affiliate, Discovery};
 pub use disk::{DataDirectory, Disk, ImageContent, Images, Residue};
 pub use dns::Dns;
 pub use etcd::{EtcdCluster, EtcdMember, EtcdState};
+use members::Members;
 pub use plant::Plants;
 pub use resource::Table;
 pub use vip::Vip;
@@ -50,6 +52,8 @@ pub struct Nodes {
     pub images: Images,
     /// The discovery service of the world outside.
     pub discovery: Discovery,
+    /// What it tells each cluster, by the cluster's id.
+    pub(crate) members: BTreeMap<String, Arc<Members>>,
     /// The etcd clusters, by id: living ones and remembered ones.
     pub etcds: BTreeMap<u64, EtcdCluster>,
     /// The shared addresses that are held.

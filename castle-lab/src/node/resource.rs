@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::boot::{Api, Session, Stage};
+use super::disk::{Disk, ImageContent};
+use super::members::Members;
 use super::spec::{Spec, Value};
-use super::{MachineType, Node};
+use super::{Node, Vip};
 use crate::world::World;
 
 /// A kind of resource: its type, its namespace, and whether only administrators
@@ -59,7 +62,7 @@ pub struct Resource {
     /// When it changed last.
     pub updated: Duration,
     /// Its content.
-    pub spec: Spec,
+    pub spec: Arc<Spec>,
 }
 
 /// What happened to a resource.
@@ -93,6 +96,65 @@ impl Change {
 pub struct Table {
     resources: BTreeMap<Key, Resource>,
     changes: Vec<Change>,
+    basis: Option<Box<Basis>>,
+}
+
+/// What the resources of one node were made from: while it is the same, so are they.
+/// A house has hundreds of nodes, and an event concerns one or two of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Basis {
+    name: String,
+    uuid: String,
+    mac: String,
+    address: Option<(IpAddr, u8)>,
+    image: ImageContent,
+    disk_size: u64,
+    disk: Disk,
+    session: Session,
+    held: Vec<IpAddr>,
+    members: Arc<Members>,
+}
+
+impl Basis {
+    fn is_of(&self, node: &Node, session: &Session, held: &[IpAddr], members: &Arc<Members>) -> bool {
+        // All fields by name, so that a new one has to choose.
+        let Node {
+            vm: _,
+            name,
+            uuid,
+            mac,
+            address,
+            image,
+            memory: _,
+            cpus: _,
+            disk_size,
+            disk,
+            session: _,
+            table: _,
+            ..
+        } = node;
+        (name, uuid, mac, address, disk_size) == (&self.name, &self.uuid, &self.mac, &self.address, &self.disk_size)
+            && session == &self.session
+            && disk == &self.disk
+            && image == &self.image
+            && held == self.held
+            && members == &self.members
+    }
+
+    fn of(node: &Node, session: &Session, held: Vec<IpAddr>, members: Arc<Members>) -> Self {
+        Self {
+            name: node.name.clone(),
+            uuid: node.uuid.clone(),
+            mac: node.mac.clone(),
+            address: node.address,
+            image: node.image.clone(),
+            disk_size: node.disk_size,
+            disk: node.disk.clone(),
+            session: session.clone(),
+            held,
+            members,
+        }
+    }
 }
 
 impl Table {
@@ -118,7 +180,7 @@ impl Table {
         self.changes.iter().skip(position)
     }
 
-    fn replace(&mut self, now: Duration, contents: BTreeMap<Key, Spec>) {
+    fn replace(&mut self, now: Duration, contents: BTreeMap<Key, Arc<Spec>>) {
         let gone: Vec<Key> = self.resources.keys().filter(|key| !contents.contains_key(*key)).cloned().collect();
         for key in gone {
             self.changes.extend(self.resources.remove(&key).map(Change::Destroyed));
@@ -143,13 +205,13 @@ impl Table {
 
 /// Gathers resources under their keys.
 #[derive(Default)]
-struct Contents(BTreeMap<Key, Spec>);
+pub(super) struct Contents(pub(super) BTreeMap<Key, Arc<Spec>>);
 
 impl Contents {
-    fn put(&mut self, kind: &str, id: impl Into<String>, spec: Spec) {
+    pub(super) fn put(&mut self, kind: &str, id: impl Into<String>, spec: Spec) {
         let known = KINDS.iter().find(|(name, _, _)| name.split('.').next() == Some(kind));
         if let Some((name, namespace, _)) = known {
-            self.0.insert((namespace, name, id.into()), spec);
+            self.0.insert((namespace, name, id.into()), Arc::new(spec));
         }
     }
 }
@@ -158,119 +220,98 @@ impl World {
     /// Brings the resources of every node to the present.
     pub(crate) fn refresh_tables(&mut self) {
         let now = self.now();
-        let fresh: Vec<(u32, BTreeMap<Key, Spec>)> = self
-            .nodes
-            .iter()
-            .filter_map(|node| Some((node.vm, self.contents(node, node.session.as_ref()?).0)))
-            .collect();
-        for (vm, contents) in fresh {
+        self.refresh_members();
+        let mut fresh = Vec::new();
+        for node in self.nodes.iter() {
+            let Some(session) = &node.session else { continue };
+            let holds = |(vip, held): (&IpAddr, &Vip)| (held.holder == node.vm).then_some(*vip);
+            let held: Vec<IpAddr> = self.nodes.vips.iter().filter_map(holds).collect();
+            let members = session.config.as_ref().and_then(|config| self.nodes.members.get(&config.discovery_id()));
+            let members = members.map(Arc::clone).unwrap_or_default();
+            if node.table.basis.as_ref().is_some_and(|basis| basis.is_of(node, session, &held, &members)) {
+                continue;
+            }
+            let contents = contents(node, session, &held, &members);
+            fresh.push((node.vm, contents.0, Basis::of(node, session, held, members)));
+        }
+        for (vm, contents, basis) in fresh {
             if let Some(node) = self.nodes.nodes.get_mut(&vm) {
                 node.table.replace(now, contents);
+                node.table.basis = Some(Box::new(basis));
             }
         }
     }
+}
 
-    fn contents(&self, node: &Node, session: &Session) -> Contents {
-        let mut contents = Contents::default();
-        if session.api == Api::Off {
-            return contents;
-        }
-        hardware(&mut contents, node, session);
-        volumes(&mut contents, node);
-        self.network(&mut contents, node);
-        services(&mut contents, node, session);
-        self.cluster(&mut contents, node, session);
-        contents
+fn contents(node: &Node, session: &Session, held: &[IpAddr], members: &Members) -> Contents {
+    let mut contents = Contents::default();
+    if session.api == Api::Off {
+        return contents;
     }
+    hardware(&mut contents, node, session);
+    volumes(&mut contents, node);
+    network(&mut contents, node, held);
+    services(&mut contents, node, session);
+    cluster(&mut contents, node, session, members);
+    contents
+}
 
-    fn network(&self, contents: &mut Contents, node: &Node) {
-        let link = "eth0";
+fn network(contents: &mut Contents, node: &Node, held: &[IpAddr]) {
+    let link = "eth0";
+    let status = Spec::new()
+        .with("index", 1, 2)
+        .with("type", 2, Value::Enum("ether", 1))
+        .with("hardwareAddr", 5, node.mac.as_str())
+        .with("permanentAddr", 30, node.mac.as_str())
+        .with("mtu", 7, 1500)
+        .with("operationalState", 10, Value::Enum("up", 6))
+        .with("driver", 15, "virtio_net")
+        .with("linkState", 22, true);
+    contents.put("LinkStatuses", link, status);
+    let held = held.iter().map(|vip| (*vip, full(*vip)));
+    for (address, length) in node.address.into_iter().chain(held) {
+        let family = if address.is_ipv4() { Value::Enum("inet4", 2) } else { Value::Enum("inet6", 10) };
         let status = Spec::new()
-            .with("index", 1, 2)
-            .with("type", 2, Value::Enum("ether", 1))
-            .with("hardwareAddr", 5, node.mac.as_str())
-            .with("permanentAddr", 30, node.mac.as_str())
-            .with("mtu", 7, 1500)
-            .with("operationalState", 10, Value::Enum("up", 6))
-            .with("driver", 15, "virtio_net")
-            .with("linkState", 22, true);
-        contents.put("LinkStatuses", link, status);
-        let held = self.nodes.vips.iter().filter(|(_, vip)| vip.holder == node.vm).map(|(vip, _)| (*vip, full(*vip)));
-        for (address, length) in node.address.into_iter().chain(held) {
-            let family = if address.is_ipv4() { Value::Enum("inet4", 2) } else { Value::Enum("inet6", 10) };
-            let status = Spec::new()
-                .with("address", 1, Value::Prefix(address, length))
-                .with("linkIndex", 6, 2)
-                .with("linkName", 7, link)
-                .with("family", 8, family)
-                .with("scope", 9, Value::Enum("global", 0));
-            contents.put("AddressStatuses", format!("{link}/{address}/{length}"), status);
-        }
-        let hostname = Spec::new().with("hostname", 1, node.hostname()).with("domainname", 2, "");
-        contents.put("HostnameStatuses", "hostname", hostname);
+            .with("address", 1, Value::Prefix(address, length))
+            .with("linkIndex", 6, 2)
+            .with("linkName", 7, link)
+            .with("family", 8, family)
+            .with("scope", 9, Value::Enum("global", 0));
+        contents.put("AddressStatuses", format!("{link}/{address}/{length}"), status);
     }
+    let hostname = Spec::new().with("hostname", 1, node.hostname()).with("domainname", 2, "");
+    contents.put("HostnameStatuses", "hostname", hostname);
+}
 
-    fn cluster(&self, contents: &mut Contents, node: &Node, session: &Session) {
-        let Some(config) = session.config.as_ref() else {
-            contents.put("MachineTypes", "machine-type", Spec::verbatim("unknown"));
-            return;
-        };
-        contents.put("MachineTypes", "machine-type", Spec::verbatim(config.machine_type.name()));
-        contents.put("MachineConfigs", "v1alpha1", Spec::verbatim(config.text.expose().as_str()));
-        if let Some(stored) = &node.disk.config {
-            contents.put("MachineConfigs", "persistent", Spec::verbatim(stored.text.expose().as_str()));
-        }
-        let node_id = node.disk.node_id.clone().unwrap_or_default();
-        contents.put("Identities", "local", Spec::new().with("nodeId", 1, node_id));
-        let info = Spec::new().with("clusterId", 1, config.cluster_id.as_str()).with(
-            "clusterName",
-            2,
-            config.cluster_name.as_str(),
-        );
-        contents.put("Infos", "current", info);
-        for entry in self.affiliates_of(config) {
-            let addresses = Value::List(entry.addresses.iter().map(|ip| Value::Address(*ip)).collect());
-            let system = format!("Talos ({})", entry.release);
-            let kind = match entry.machine_type {
-                MachineType::ControlPlane => Value::Enum("controlplane", 2),
-                MachineType::Worker => Value::Enum("worker", 3),
-            };
-            let is_control_plane = entry.machine_type == MachineType::ControlPlane;
-            let mut affiliate = Spec::new()
-                .with("nodeId", 1, entry.node_id.as_str())
-                .with("addresses", 2, addresses.clone())
-                .with("hostname", 3, entry.hostname.as_str())
-                .with("nodename", 4, entry.hostname.as_str())
-                .with("operatingSystem", 5, system.as_str())
-                .with("machineType", 6, kind.clone());
-            let mut member = Spec::new()
-                .with("nodeId", 1, entry.node_id.as_str())
-                .with("addresses", 2, addresses)
-                .with("hostname", 3, entry.hostname.as_str())
-                .with("machineType", 4, kind)
-                .with("operatingSystem", 5, system);
-            if is_control_plane {
-                let port = Spec::new().with("port", 1, 6443);
-                affiliate = affiliate.with("controlPlane", 8, port.clone());
-                member = member.with("controlPlane", 6, port);
-            }
-            contents.put("Affiliates", entry.node_id.as_str(), affiliate);
-            // Two identities of one name: Talos keeps a member for each.
-            let twin = contents.0.contains_key(&("cluster", KINDS[3].0, entry.hostname.clone()));
-            let id = if twin { format!("{}-{}", entry.hostname, entry.node_id) } else { entry.hostname.clone() };
-            contents.put("Members", id, member);
-        }
-        if let Some(data) = node.disk.etcd.filter(|_| session.services.get("etcd").is_some_and(|s| s.is_running())) {
-            contents.put("EtcdMembers", "local", Spec::new().with("memberID", 1, format!("{:016x}", data.member)));
-        }
-        contents.put("Nodenames", "nodename", Spec::new().with("nodename", 1, node.hostname()));
-        if session.registered {
-            let status = Spec::new()
-                .with("nodename", 1, node.hostname())
-                .with("nodeReady", 2, session.ready_at.is_some())
-                .with("unschedulable", 3, false);
-            contents.put("NodeStatuses", node.hostname(), status);
-        }
+fn cluster(contents: &mut Contents, node: &Node, session: &Session, members: &Members) {
+    let Some(config) = session.config.as_ref() else {
+        contents.put("MachineTypes", "machine-type", Spec::verbatim("unknown"));
+        return;
+    };
+    contents.put("MachineTypes", "machine-type", Spec::verbatim(config.machine_type.name()));
+    contents.put("MachineConfigs", "v1alpha1", Spec::verbatim(config.text.expose().as_str()));
+    if let Some(stored) = &node.disk.config {
+        contents.put("MachineConfigs", "persistent", Spec::verbatim(stored.text.expose().as_str()));
+    }
+    let node_id = node.disk.node_id.clone().unwrap_or_default();
+    contents.put("Identities", "local", Spec::new().with("nodeId", 1, node_id));
+    let info = Spec::new().with("clusterId", 1, config.cluster_id.as_str()).with(
+        "clusterName",
+        2,
+        config.cluster_name.as_str(),
+    );
+    contents.put("Infos", "current", info);
+    contents.0.extend(members.resources().map(|(key, spec)| (key.clone(), Arc::clone(spec))));
+    if let Some(data) = node.disk.etcd.filter(|_| session.services.get("etcd").is_some_and(|s| s.is_running())) {
+        contents.put("EtcdMembers", "local", Spec::new().with("memberID", 1, format!("{:016x}", data.member)));
+    }
+    contents.put("Nodenames", "nodename", Spec::new().with("nodename", 1, node.hostname()));
+    if session.registered {
+        let status = Spec::new()
+            .with("nodename", 1, node.hostname())
+            .with("nodeReady", 2, session.ready_at.is_some())
+            .with("unschedulable", 3, false);
+        contents.put("NodeStatuses", node.hostname(), status);
     }
 }
 
