@@ -45,7 +45,7 @@ impl MachineProvider for Audited {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { layer2: true, fencing: true, fixed_addresses: true }
+        Capabilities::none().with_layer2().with_fencing().with_fixed_addresses()
     }
 
     fn validate(&self, spec: &MachineSpec) -> Vec<Problem> {

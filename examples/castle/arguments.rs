@@ -7,36 +7,40 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::values::{MilestoneParser, member_id, read};
 
+/// The heading of what every verb takes.
+const EVERYWHERE: &str = "Options of every verb";
+
 /// Gives birth to clusters of Talos machines on Proxmox VE, and removes them.
 #[derive(Debug, Parser)]
-#[command(name = "castle", version, arg_required_else_help = true)]
+#[command(name = "castle", version, arg_required_else_help = true, max_term_width = 80)]
 pub struct Arguments {
     /// The folder that holds castle.yaml; else the nearest above this one
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub project: Option<PathBuf>,
 
     /// Use the embedded lab: a whole home in this process
-    #[arg(long, global = true, conflicts_with = "endpoints")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, conflicts_with = "endpoints")]
     pub lab: bool,
 
     /// Use the backends that this option document names
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     pub endpoints: Option<PathBuf>,
 
     /// How fast a lab runs: virtual, real, or a factor such as 60x
-    #[arg(long, global = true, value_name = "PACE", value_parser = read::<Pace>)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PACE", value_parser = read::<Pace>)]
     pub pace: Option<Pace>,
 
     /// The seed of all chance in a lab
-    #[arg(long, global = true, value_name = "N", default_value_t = 1)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
     /// Print one JSON object a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
 
-    /// Do not ask
-    #[arg(long, global = true)]
+    /// Confirm a removal on a served lab; castle never asks. A house wants
+    /// `--confirm NAME`
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub yes: bool,
 
     /// What to do
@@ -61,7 +65,11 @@ pub enum Verb {
         #[arg(long)]
         detailed_exitcode: bool,
         #[command(flatten)]
-        choices: Choices,
+        lost: Lost,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        vouched: Vouched,
     },
     /// Make the cluster stand
     Create {
@@ -69,14 +77,18 @@ pub enum Verb {
         #[arg(long, value_name = "MILESTONE", value_parser = MilestoneParser)]
         until: Option<Milestone>,
         #[command(flatten)]
-        choices: Choices,
+        lost: Lost,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        vouched: Vouched,
         #[command(flatten)]
         keep: Keep,
     },
     /// Hand the standing cluster over to Flux, and wait until Flux holds it
     Handover {
         #[command(flatten)]
-        choices: Choices,
+        vouched: Vouched,
         #[command(flatten)]
         keep: Keep,
     },
@@ -102,7 +114,11 @@ pub enum Verb {
         #[arg(long, value_name = "NAME")]
         confirm: Option<String>,
         #[command(flatten)]
-        choices: Choices,
+        lost: Lost,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        vouched: Vouched,
         #[command(flatten)]
         keep: Keep,
     },
@@ -120,6 +136,10 @@ pub enum Verb {
         /// is a living control plane is not removed
         #[arg(long, value_name = "ID", value_parser = member_id)]
         remove: Option<u64>,
+        /// Vouch that this control plane is dead, though nothing proves it: its member
+        /// may be removed
+        #[arg(long, value_name = "NAME", requires = "remove")]
+        waive_member: Option<Name>,
     },
     /// Remove the cluster without a trace
     Destroy {
@@ -127,7 +147,9 @@ pub enum Verb {
         #[arg(long, value_name = "NAME")]
         confirm: Option<String>,
         #[command(flatten)]
-        choices: Choices,
+        data: Data,
+        #[command(flatten)]
+        vouched: Vouched,
         #[command(flatten)]
         keep: Keep,
     },
@@ -148,18 +170,28 @@ pub enum Verb {
     },
 }
 
-/// Decisions that castle does not take by itself.
+/// What becomes of a life that lost its machines.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Choices {
+pub struct Lost {
     /// The life that lost its machines is over: begin the next
     #[arg(long, conflicts_with = "continue_life")]
     pub new_life: bool,
     /// The life that lost its machines goes on: make them again
     #[arg(long = "continue")]
     pub continue_life: bool,
-    /// Vouch for a machine whose mark cannot be checked
+}
+
+/// Machines that a person answers for.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Vouched {
+    /// Vouch for a machine whose mark cannot be checked; `castle status` prints ID=UUID
     #[arg(long, value_name = "ID=UUID", value_parser = read::<Waiver>)]
     pub waive_ownership: Vec<Waiver>,
+}
+
+/// Data that a removal costs.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Data {
     /// Destroy the declared datasets of this cluster although nothing proves that
     /// they are safe elsewhere
     #[arg(long, value_name = "CLUSTER", value_parser = read::<Name>)]
@@ -201,17 +233,6 @@ pub enum Beginning {
     Empty,
 }
 
-impl Choices {
-    /// What to do about a lost life.
-    pub fn lost_life(&self) -> LostLife {
-        match (self.new_life, self.continue_life) {
-            (true, _) => LostLife::Begin,
-            (_, true) => LostLife::Continue,
-            _ => LostLife::Ask,
-        }
-    }
-}
-
 /// What to do with a lab.
 #[derive(Debug, Subcommand)]
 pub enum LabAction {
@@ -245,15 +266,40 @@ impl Verb {
         }
     }
 
-    /// The decisions that came with it.
-    pub fn choices(&self) -> Choices {
+    /// What to do about a lost life.
+    pub fn lost_life(&self) -> LostLife {
         match self {
-            Self::Plan { choices, .. }
-            | Self::Create { choices, .. }
-            | Self::Handover { choices, .. }
-            | Self::Rebirth { choices, .. }
-            | Self::Destroy { choices, .. } => choices.clone(),
-            _ => Choices::default(),
+            Self::Plan { lost, .. } | Self::Create { lost, .. } | Self::Rebirth { lost, .. } => {
+                match (lost.new_life, lost.continue_life) {
+                    (true, _) => LostLife::Begin,
+                    (_, true) => LostLife::Continue,
+                    _ => LostLife::Ask,
+                }
+            }
+            _ => LostLife::Ask,
+        }
+    }
+
+    /// The machines that the caller vouches for.
+    pub fn waivers(&self) -> Vec<Waiver> {
+        match self {
+            Self::Plan { vouched, .. }
+            | Self::Create { vouched, .. }
+            | Self::Handover { vouched, .. }
+            | Self::Rebirth { vouched, .. }
+            | Self::Destroy { vouched, .. } => vouched.waive_ownership.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The cluster whose declared data the caller gives up.
+    pub fn waive_data(&self) -> Option<Name> {
+        match self {
+            Self::Plan { data, .. }
+            | Self::Create { data, .. }
+            | Self::Rebirth { data, .. }
+            | Self::Destroy { data, .. } => data.waive_data.clone(),
+            _ => None,
         }
     }
 

@@ -6,16 +6,19 @@
 mod declaration;
 mod ghosts;
 mod kinds;
+mod made;
 mod world;
 
-use castle_core::{Error, ErrorKind, Ghost, Problem, Project, yaml};
+use castle_core::{Error, ErrorKind, Ghost, Goal, MachineSpec, Observation, Problem, Project, yaml};
 use serde_json::json;
 
+use self::made::Changes;
 use crate::Exit;
 use crate::arguments::Explain;
 use crate::colour::Paint;
 use crate::output::Output;
-use crate::story::{self, Source};
+use crate::snippet::Source;
+use crate::story;
 use crate::variables;
 
 /// What a code means.
@@ -42,7 +45,17 @@ pub enum Sample {
         hint: &'static str,
     },
     /// The model declaration with texts replaced by others.
-    Declared(&'static [(&'static str, &'static str)]),
+    Declared(Changes),
+    /// The model declaration with more mistakes than are told.
+    Crowded(usize),
+    /// The model's option document with texts replaced by others.
+    Opened(Changes),
+    /// A machine of the model that is changed as no declaration can say it.
+    Refused(fn(&mut MachineSpec)),
+    /// A plan for the model in a house that looks so.
+    Planned(Goal, fn(&mut Project, &mut Observation)),
+    /// An error that the command line itself raises.
+    Raised(fn() -> Error),
     /// A finding in a house.
     Found {
         /// Whether it refuses.
@@ -64,9 +77,6 @@ pub enum Sample {
         cure: &'static str,
     },
 }
-
-/// The declaration that samples are made of.
-const MODEL: &str = include_str!("explain/model.yaml");
 
 /// The parts of the page, each with its title.
 const PARTS: [(&str, &[&[Explanation]]); 5] = [
@@ -92,7 +102,7 @@ pub fn run(wanted: &Explain, output: &Output) -> Exit {
             }
         }
         (Some(code), _) => {
-            let Some(explanation) = all().find(|explanation| explanation.code == normal(code)) else {
+            let Some(explanation) = all().find(|explanation| normal(explanation.code) == normal(code)) else {
                 return output.early_failure("explain", &unknown(code));
             };
             match wanted.markdown {
@@ -105,19 +115,46 @@ pub fn run(wanted: &Explain, output: &Output) -> Exit {
     Exit::Done
 }
 
-/// A code as it was copied: with brackets, with its weight.
-fn normal(code: &str) -> &str {
-    let code = code.trim_end_matches(']');
-    code.rsplit_once('[').map_or(code, |(_, code)| code)
+/// A code as it was copied: with brackets, with its weight, with a colon, and however
+/// its words were joined.
+fn normal(code: &str) -> String {
+    let code = code.trim().trim_end_matches([':', ']', ',', '.']);
+    let code = code.rsplit_once('[').map_or(code, |(_, code)| code);
+    code.trim_matches('`').to_lowercase().replace(['_', ' '], "-")
 }
 
+/// How many codes are proposed at most.
+const PROPOSED: usize = 8;
+
 fn unknown(code: &str) -> Error {
-    let codes: Vec<&str> = all().map(|explanation| explanation.code).collect();
-    let hint = match yaml::nearest(normal(code), &codes) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => "`castle explain --all` prints every code".to_owned(),
+    let meant = proposed(&normal(code));
+    let hint = match &meant[..] {
+        [] => "`castle explain --all` prints every code".to_owned(),
+        codes => {
+            let codes: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
+            format!("did you mean {}?", codes.join(", "))
+        }
     };
     Error::new(ErrorKind::InvalidSpec, format!("`{code}` is no code of castle")).hint(hint)
+}
+
+/// The codes that may be meant: the nearest one, else those that hold the text, else
+/// those that hold a word that is near it.
+fn proposed(text: &str) -> Vec<&'static str> {
+    let codes: Vec<&'static str> = all().map(|explanation| explanation.code).collect();
+    let folded: Vec<String> = codes.iter().map(|code| normal(code)).collect();
+    let words: Vec<&str> = folded.iter().map(String::as_str).collect();
+    if let Some(nearest) = yaml::nearest(text, &words) {
+        return codes.into_iter().filter(|code| normal(code) == nearest).collect();
+    }
+    let of = |is_meant: &dyn Fn(&str) -> bool| -> Vec<&'static str> {
+        codes.iter().filter(|code| is_meant(&normal(code))).copied().take(PROPOSED).collect()
+    };
+    let holding = of(&|code| text.len() > 1 && (code.contains(text) || text.contains(code)));
+    if !holding.is_empty() {
+        return holding;
+    }
+    of(&|code| text.split('-').any(|word| yaml::nearest(word, &code.split('-').collect::<Vec<_>>()).is_some()))
 }
 
 impl Explanation {
@@ -130,7 +167,12 @@ impl Explanation {
                 let error = if hint.is_empty() { error } else { error.hint(*hint) };
                 story::error(&context.iter().fold(error, |error, (key, value)| error.with(key, value)), paint)
             }
-            Sample::Declared(changes) => self.declared(changes, paint),
+            Sample::Raised(make) => story::error(&make(), paint),
+            Sample::Declared(changes) => self.of_document(made::declared(changes), paint),
+            Sample::Crowded(mistakes) => self.of_document(made::crowded(*mistakes), paint),
+            Sample::Opened(changes) => self.of_document(made::opened(changes), paint),
+            Sample::Refused(change) => self.own(&made::refused(*change), None, paint),
+            Sample::Planned(goal, look) => self.own(&made::planned(*goal, *look), None, paint),
             Sample::Found { refuses, subject, message, hint } => {
                 let make = if *refuses { Problem::error } else { Problem::warning };
                 let (subject, message): (&str, &str) = (subject, message);
@@ -145,35 +187,45 @@ impl Explanation {
         }
     }
 
-    /// What castle says of the changed model. Other findings of it are left out.
-    fn declared(&self, changes: &[(&str, &str)], paint: Paint) -> String {
-        let text = changes.iter().fold(MODEL.to_owned(), |text, (from, to)| text.replacen(from, to, 1));
-        let problems = match Project::parse(&text, castle_talos::image) {
-            Ok(project) => project.warnings,
-            Err(problems) => problems,
-        };
-        let source = Source { name: "castle.yaml".into(), text };
+    fn of_document(&self, (problems, source): (Vec<Problem>, Source), paint: Paint) -> String {
+        self.own(&problems, Some(&source), paint)
+    }
+
+    /// The problems with this code. Others are left out.
+    fn own(&self, problems: &[Problem], source: Option<&Source>, paint: Paint) -> String {
         let own = problems.iter().filter(|problem| problem.code == self.code);
-        own.map(|problem| story::problem(problem, Some(&source), paint)).collect::<Vec<_>>().join("\n")
+        own.map(|problem| story::problem(problem, source, paint)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Whether castle made the sample while it was printed.
+    fn is_made(&self) -> bool {
+        !matches!(self.sample, Sample::Failed { .. } | Sample::Found { .. } | Sample::Seen { .. })
     }
 
     /// The object that scripts read.
     pub fn value(&self) -> serde_json::Value {
         let looks = self.printed(Paint::NONE);
-        json!({"type": "explanation", "code": self.code, "what": self.what, "cure": self.cure, "looks": looks})
+        json!({
+            "type": "explanation", "code": self.code, "what": self.what, "cure": self.cure, "looks": looks,
+            "made": self.is_made(),
+        })
     }
 }
 
 fn entry(explanation: &Explanation) -> String {
     let Explanation { code, what, cure, .. } = explanation;
-    format!("### `{code}`\n\n{what}\n\n```text\n{}\n```\n\n{cure}\n", explanation.printed(Paint::NONE))
+    let hand =
+        if explanation.is_made() { "" } else { "\nWritten by hand: the words are castle's, the values are not.\n" };
+    format!("### `{code}`\n\n{what}\n\n```text\n{}\n```\n{hand}\n{cure}\n", explanation.printed(Paint::NONE))
 }
 
 fn markdown() -> String {
     let mut text = String::from(
-        "# What castle says, and what to do\n\nEvery code that castle prints, each as the command line prints it. This \
-         page is printed by\n`castle explain --all --markdown`; a test compares it with the source. `castle explain \
-         CODE` prints one entry.\n\nErrors and findings go to standard error or stand in the report; the exit code says \
+        "# What castle says, and what to do\n\nEvery code that castle prints, with a sample. Most samples are made by \
+         castle while this page is printed: it reads a\nwrong document, judges a machine, makes a plan. What needs a \
+         real house is written by hand, and says so; a test compares its\nwords with the source. This page is printed by \
+         `castle explain --all --markdown`, and compared with the source as well.\n`castle explain CODE` prints one \
+         entry.\n\nErrors and findings go to standard error or stand in the report; the exit code says \
          how the call ended:\n0 done, 1 failed, 2 changes pending, 3 refused by a guard, 4 a deadline passed, 64 the \
          call or castle.yaml is\nwrong, 130 interrupted.\n",
     );

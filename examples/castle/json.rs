@@ -68,7 +68,9 @@ pub fn status(project: &Project, observation: &Observation) -> Value {
         Part::Unknown(why) => unknown(why),
         Part::Known(lives) => lives
             .iter()
-            .map(|(number, life)| json!({"life": number, "complete": life.complete, "ended": life.ended}))
+            .map(|(number, life)| {
+                json!({"life": number, "state": life.state(), "complete": life.complete, "ended": life.ended})
+            })
             .collect(),
     };
     let machines = match &observation.machines {

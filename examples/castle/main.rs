@@ -1,15 +1,17 @@
 //! A command line built on the library, small enough to be read as an example
 //! of embedding: `arguments` is what a user types, `wiring` is where the
 //! concrete backends are named, `verbs` is what each verb asks of the castle,
-//! `output` is what everything is told through: `json` for scripts; `story`,
-//! `picture`, `handover_picture` and `progress` for people, in the colours of
-//! `colour`; `report_file` for keeps. `explain` says what a code means, and `mapped`
-//! lets other clients reach a served lab.
+//! `output` is what everything is told through: `json` for scripts; `story` with its
+//! `snippet`, `picture`, `handover_picture` and `progress` for people, in the colours
+//! of `colour` and the columns of `width`; `report_file` for keeps. `document` reads
+//! what a call names, `explain` says what a code means, and `mapped` lets other clients
+//! reach a served lab.
 //!
 //! Its surface is a contract: scripts call it (see README.md).
 
 mod arguments;
 mod colour;
+mod document;
 mod explain;
 mod handover_picture;
 mod json;
@@ -19,14 +21,17 @@ mod picture;
 mod progress;
 mod report_file;
 mod serve;
+mod snippet;
 mod story;
 mod values;
 mod variables;
 mod verbs;
+mod width;
 mod wiring;
 
 use std::process::ExitCode;
 
+use castle_core::{Error, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Arguments, Verb};
@@ -53,14 +58,7 @@ impl From<Exit> for ExitCode {
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(refusal) => {
-            // Help and version are answers, everything else is a mistake in the call.
-            let exit = if refusal.use_stderr() { Exit::Usage } else { Exit::Done };
-            return match refusal.print() {
-                Ok(()) => exit.into(),
-                Err(_) => Exit::Failed.into(),
-            };
-        }
+        Err(refusal) => return answered(&refusal).into(),
     };
     if let Verb::Completions { shell } = &arguments.verb {
         let mut script = Vec::new();
@@ -80,4 +78,23 @@ fn main() -> ExitCode {
         Verb::Lab { action } => serve::run(&arguments, action, &project, &output).into(),
         _ => wiring::with_home(&arguments, &project, &folder, &output).into(),
     }
+}
+
+/// What is said of a call that is none: help and version are answers, everything else
+/// is a mistake.
+fn answered(refusal: &clap::Error) -> Exit {
+    if refusal.print().is_err() {
+        return Exit::Failed;
+    }
+    if !refusal.use_stderr() {
+        return Exit::Done;
+    }
+    // What is no call has no options either, but a script waits for its report.
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = refusal.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let error = Error::new(ErrorKind::InvalidSpec, first).hint("`castle --help` names the verbs and the options");
+        Output::new(true).early_failure("call", &error);
+    }
+    Exit::Usage
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use castle_core::yaml::Quoting;
 use castle_core::{
-    Error, ErrorKind, Escrowed, Event, Ghost, Goal, Member, Name, Observation, Outcome, Plan, Problem, Project, Report,
-    RequestCounts, Requests, Result, Span,
+    Error, ErrorKind, Escrowed, Event, Ghost, Goal, Member, Name, Observation, Outcome, Pace, Plan, Problem, Project,
+    Report, RequestCounts, Requests, Result, Span,
 };
 use serde_json::{Value, json};
 
@@ -18,9 +19,10 @@ use crate::colour::{Paint, Streams, Tone};
 use crate::explain::Explanation;
 use crate::json::{self, seconds};
 use crate::progress::Progress;
-use crate::story::{self, Source};
+use crate::snippet::Source;
+use crate::story;
 use crate::wiring::Home;
-use crate::{Exit, picture};
+use crate::{Exit, picture, width};
 
 /// Writes to standard output. If nobody reads it any more (`| head`), castle ends
 /// there without a word, as a power cut would end it: the next run goes on.
@@ -48,6 +50,7 @@ pub struct Output {
 struct Declaration {
     source: Source,
     machines: BTreeMap<String, Span>,
+    warnings: Vec<Problem>,
 }
 
 /// Where a verb began: its report tells what came after.
@@ -98,9 +101,10 @@ impl Output {
     /// The declaration was read: findings show their lines from now on.
     pub fn reads(&self, path: &Path, text: &str, project: &Project) {
         let machines = project.machines.iter().map(|spec| spec.node.to_string()).zip(project.spans.iter().copied());
-        let source = Source { name: path.display().to_string(), text: text.to_owned() };
+        let source = Source { name: path.display().to_string(), text: text.to_owned(), quoting: Quoting::Allowed };
         // It is read once.
-        let _ = self.declaration.set(Declaration { source, machines: machines.collect() });
+        let warnings = project.warnings.clone();
+        let _ = self.declaration.set(Declaration { source, machines: machines.collect(), warnings });
     }
 
     fn line(&self, value: Value) {
@@ -127,6 +131,14 @@ impl Output {
         &self.progress
     }
 
+    /// A lab is ready for other processes, which are given its document.
+    pub fn serving(&self, cluster: &Name, pace: Pace, document: &Path) {
+        self.line(json!({
+            "type": "serving", "cluster": cluster, "pace": pace.to_string(), "endpoints": document.display().to_string(),
+        }));
+        self.note(&format!("serving {cluster} at {pace}; use `--endpoints {}`", document.display()));
+    }
+
     /// The heading of a run.
     pub fn begin(&self, verb: &str, home: &Home) {
         let project = home.castle.project();
@@ -135,7 +147,7 @@ impl Output {
         // What a credential verb prints goes into a file, and nothing else may.
         match verb {
             "kubeconfig" | "talosconfig" => self.note(&heading),
-            _ => self.text(heading),
+            _ => self.text(width::folded(&heading)),
         }
     }
 
@@ -147,7 +159,8 @@ impl Output {
     /// The shortest possible time, before the run.
     pub fn ideal(&self, goal: Goal, ideal: Option<Duration>) {
         if let Some(ideal) = ideal {
-            self.text(format_args!("the shortest possible {goal} takes {:.1} s here", ideal.as_secs_f64()));
+            let text = format!("the shortest possible {goal} takes {:.1} s here", ideal.as_secs_f64());
+            self.text(width::folded(&text));
         }
     }
 
@@ -173,7 +186,7 @@ impl Output {
             _ => {
                 let paint = self.streams.out;
                 let lines: Vec<String> = plan.to_string().lines().map(|line| change(paint, line)).collect();
-                self.text(format_args!("\n{}\n", lines.join("\n")));
+                self.text(format_args!("\n{}", lines.join("\n")));
                 self.progress.planned(plan.steps.len());
             }
         }
@@ -215,7 +228,7 @@ impl Output {
         }
         let Explanation { code, what, cure, .. } = explanation;
         let heading = paint.tone(Tone::Frame, code);
-        let [what, cure] = [what, cure].map(|text| picture::folded(text).replace("\n    ", "\n"));
+        let [what, cure] = [what, cure].map(|text| width::folded(text).replace("\n    ", "\n"));
         say!("{heading}\n\n{what}\n\n{}\n\n{cure}\n", explanation.printed(paint));
     }
 
@@ -237,7 +250,7 @@ impl Output {
 
     /// Where credentials were put, and whether anything had to be written.
     pub fn escrowed(&self, put: &[Escrowed]) {
-        for Escrowed { which, key, written } in put {
+        for Escrowed { which, key, written, .. } in put {
             self.line(
                 json!({"type": "escrow", "credential": which.name(), "secret": key.as_str(), "written": written}),
             );
@@ -298,7 +311,8 @@ impl Output {
         self.progress.finish();
         self.line(json::report(report, ideal, self.wall()));
         if !self.json {
-            for problem in &report.problems {
+            let known = self.declaration.get().map_or(&[][..], |declared| &declared.warnings);
+            for problem in report.problems.iter().filter(|problem| !known.contains(problem)) {
                 self.problem(problem);
             }
             say!("\n{}", self.streams.out.bars(&picture::timeline(&report.timeline)));
@@ -311,12 +325,12 @@ impl Output {
             let tone = if report.outcome == Outcome::Ok { Tone::Good } else { Tone::Bad };
             let outcome = self.streams.out.tone(tone, told(report.outcome));
             say!("{} {outcome}: {:.1} s{ideal}", report.goal, report.took.as_secs_f64());
-            say!("{}", picture::folded(&format!("asked: {}", requests.join("; "))));
+            say!("{}", width::folded(&format!("asked: {}", requests.join("; "))));
             if let Some(error) = &report.error {
                 self.error(error);
             }
             if !report.left.is_empty() && report.outcome != Outcome::Ok {
-                say!("{}", picture::folded(&format!("left to do: {}", report.left.join(", "))));
+                say!("{}", width::folded(&format!("left to do: {}", report.left.join(", "))));
                 say!("    run `castle {}` again: it goes on from here", report.goal);
             }
         }
@@ -377,21 +391,33 @@ impl Output {
         exit_of_error(error)
     }
 
-    /// A declaration that is wrong: every problem with its line.
-    pub fn invalid_document(&self, verb: &str, path: &Path, text: &str, problems: &[Problem]) {
-        let source = Source { name: path.display().to_string(), text: text.to_owned() };
+    /// A document that is wrong: every problem with its line, as far as it may be shown.
+    pub fn invalid_document(&self, verb: &str, source: &Source, wanted: &str, problems: &[Problem]) -> Exit {
         for problem in problems {
             if self.json {
                 self.problem(problem);
             } else {
-                eprintln!("{}\n", story::problem(problem, Some(&source), self.streams.err));
+                eprintln!("{}\n", story::problem(problem, Some(source), self.streams.err));
             }
         }
-        let error = Error::new(ErrorKind::InvalidSpec, format!("{} is not a valid declaration", path.display()));
+        let error = Error::new(ErrorKind::InvalidSpec, format!("{} is not {wanted}", source.name));
         let mut value = self.closing_value(verb, Outcome::Failed, None);
         value["error"] = json::error(&error);
         self.line(value);
         self.error(&error);
+        Exit::Usage
+    }
+
+    /// What is worth knowing about the declaration, before anything is done with it.
+    pub fn warnings(&self, warnings: &[Problem]) {
+        for warning in warnings {
+            if self.json {
+                self.problem(warning);
+            } else {
+                let source = self.declaration.get().map(|declared| &declared.source);
+                eprintln!("{}\n", story::problem(warning, source, self.streams.err));
+            }
+        }
     }
 
     fn error(&self, error: &Error) {
@@ -413,7 +439,7 @@ impl Declaration {
 
 /// A line of a plan, its symbol in the tone that fits it.
 fn change(paint: Paint, line: &str) -> String {
-    let folded = picture::folded(line);
+    let folded = width::folded(line);
     let symbol = folded.trim_start().split(' ').next().unwrap_or_default();
     let tone = match symbol {
         "+" => Tone::Good,

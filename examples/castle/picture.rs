@@ -1,27 +1,39 @@
-//! Pictures in text that fit 80 columns.
+//! Pictures in text that fit 80 columns, or what the terminal has.
 
 use std::fmt::Write;
 
-use castle_core::{Member, Name, NodeState, Observation, Part, Project, Result, Slot, StepOutcome, Timeline};
+use castle_core::{
+    Machine, Member, Name, NodeState, Observation, Part, Project, Result, Slot, Standing, StepOutcome, Timeline,
+};
 
-/// What a terminal shows at least.
-const WIDTH: usize = 80;
+use crate::width::{self, folded};
+
+/// Together with a time and a word such as `stopped`: a line of 80 columns.
 const NAME_WIDTH: usize = 30;
-/// Together with a name, a time and a word such as `stopped`: one line.
 const BAR_WIDTH: usize = 32;
+/// What is left of both in a narrow terminal.
+const NAME_LEAST: usize = 14;
+const BAR_LEAST: usize = 8;
+/// All of a line but the name and the bar.
+const REST_WIDTH: usize = 80 - NAME_WIDTH - BAR_WIDTH;
 
 /// The steps of a run as bars over time; those on the critical path are full.
 pub fn timeline(timeline: &Timeline) -> String {
+    drawn(timeline, width::of_results())
+}
+
+fn drawn(timeline: &Timeline, columns: usize) -> String {
     let Some(end) = timeline.steps.iter().map(|step| step.end_ms).max().filter(|end| *end > 0) else {
         return "timeline: nothing had to be done".into();
     };
-    let column = |at_ms: u64| (at_ms as usize * BAR_WIDTH) / end as usize;
+    let (name_width, bar_width) = widths(columns);
+    let column = |at_ms: u64| (at_ms as usize * bar_width) / end as usize;
     let total = format!("{:.1} s", end as f64 / 1000.0);
-    let mut text = format!("{:NAME_WIDTH$} 0 s{total:>width$}\n", "timeline", width = BAR_WIDTH - 1);
+    let mut text = format!("{:name_width$} 0 s{total:>width$}\n", "timeline", width = bar_width - 1);
     for step in &timeline.steps {
         let (from, to) = (column(step.start_ms), column(step.end_ms));
         let bar = if step.critical { "█" } else { "░" };
-        let length = (to - from).max(1).min(BAR_WIDTH + 1 - from);
+        let length = (to - from).max(1).min(bar_width + 1 - from);
         let sign = match step.outcome {
             StepOutcome::Done | StepOutcome::Skipped => "",
             StepOutcome::Failed => " failed",
@@ -29,43 +41,29 @@ pub fn timeline(timeline: &Timeline) -> String {
         };
         let took = (step.end_ms - step.start_ms) as f64 / 1000.0;
         let line = format!("{}{}", " ".repeat(from), bar.repeat(length));
-        let name = shortened(&step.id);
-        let _ = writeln!(text, "{name:NAME_WIDTH$} {line:<width$} {took:>6.1}{sign}", width = BAR_WIDTH + 1);
+        let name = shortened(&step.id, name_width);
+        let _ = writeln!(text, "{name:name_width$} {line:<width$} {took:>6.1}{sign}", width = bar_width + 1);
     }
-    text.push_str(&folded(&format!("critical path (full bars): {}", timeline.critical_path.join(" > "))));
+    let path = format!("critical path (full bars): {}", timeline.critical_path.join(" > "));
+    text.push_str(&width::folded_to(&path, columns));
     text
 }
 
-/// A name that fits its column: the ends of a long one tell what it is.
-fn shortened(name: &str) -> String {
-    let letters: Vec<char> = name.chars().collect();
-    if letters.len() <= NAME_WIDTH {
-        return name.to_owned();
-    }
-    let half = (NAME_WIDTH - 1) / 2;
-    let ends = |range: &[char]| range.iter().collect::<String>();
-    format!("{}…{}", ends(&letters[..half]), ends(&letters[letters.len() - half..]))
+/// How wide names and bars are. Names give way last: without them no bar says a thing.
+fn widths(columns: usize) -> (usize, usize) {
+    let bar = columns.saturating_sub(NAME_WIDTH + REST_WIDTH).clamp(BAR_LEAST, BAR_WIDTH);
+    (columns.saturating_sub(bar + REST_WIDTH).clamp(NAME_LEAST, NAME_WIDTH), bar)
 }
 
-/// A line broken between words, its continuations set in by four. A word that
-/// is longer than a line stays whole, so that it can be copied.
-pub fn folded(line: &str) -> String {
-    let text = line.trim_start();
-    let mut folded = " ".repeat(line.len() - text.len());
-    let mut width = folded.len();
-    for (index, word) in text.split(' ').enumerate() {
-        let length = word.chars().count();
-        if index > 0 && width + 1 + length > WIDTH {
-            folded.push_str("\n    ");
-            width = 4;
-        } else if index > 0 {
-            folded.push(' ');
-            width += 1;
-        }
-        folded.push_str(word);
-        width += length;
+/// A name that fits its column: the ends of a long one tell what it is.
+fn shortened(name: &str, columns: usize) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= columns {
+        return name.to_owned();
     }
-    folded
+    let half = (columns - 1) / 2;
+    let ends = |range: &[char]| range.iter().collect::<String>();
+    format!("{}…{}", ends(&letters[..half]), ends(&letters[letters.len() - half..]))
 }
 
 /// The members of etcd, by their ids.
@@ -103,6 +101,14 @@ pub fn stage(state: Option<&NodeState>) -> String {
     }
 }
 
+/// A machine that is not proved ours, as `--waive-ownership` takes it: who lost the
+/// secret store can vouch for it, and needs its uuid.
+fn vouched(machine: &Machine) -> Option<String> {
+    let unproved = matches!(machine.standing, Standing::Foreign(_) | Standing::Stub(_));
+    let uuid = machine.uuid.filter(|_| unproved)?;
+    Some(format!("{}={uuid} ({})", machine.id, machine.name))
+}
+
 /// The lives and the machines as a table.
 pub fn status(project: &Project, observation: &Observation) -> String {
     let mut text = String::new();
@@ -113,14 +119,15 @@ pub fn status(project: &Project, observation: &Observation) -> String {
         Part::Known(lives) => match lives.newest() {
             None => text.push_str("no life yet\n"),
             Some((number, life)) => {
-                let state = match (life.ended, life.complete) {
-                    (true, _) => "ended",
-                    (_, true) => "whole",
-                    _ => "being born",
-                };
-                let _ = writeln!(text, "life {number}: {state}");
+                let _ = writeln!(text, "life {number}: {}", life.state());
             }
         },
+    }
+    if let Part::Unknown(why) = &observation.has_key {
+        let _ = writeln!(text, "project key: not known: {why}");
+    }
+    if let Some(Part::Unknown(why)) = &observation.bundle {
+        let _ = writeln!(text, "secrets of the life: not known: {why}");
     }
     let inventory = match &observation.machines {
         Part::Unknown(why) => {
@@ -130,6 +137,7 @@ pub fn status(project: &Project, observation: &Observation) -> String {
         Part::Known(inventory) => inventory,
     };
     text.push_str("NODE               ID STATE    STAGE       ADDRESS          STANDING");
+    let mut waivable = Vec::new();
     for spec in &project.machines {
         let (state, standing) = match inventory.slots.get(&spec.id) {
             Some(Slot::Absent) => ("absent".into(), String::new()),
@@ -140,6 +148,7 @@ pub fn status(project: &Project, observation: &Observation) -> String {
                     Some(mark) if mark.node == spec.node => format!("ours, life {}", mark.life),
                     _ => machine.standing.to_string(),
                 };
+                waivable.extend(vouched(machine));
                 (machine.power.to_string(), standing)
             }
             None => ("unknown".into(), "it was not looked at".into()),
@@ -159,6 +168,10 @@ pub fn status(project: &Project, observation: &Observation) -> String {
             "",
             machine.standing
         );
+        waivable.extend(vouched(machine));
+    }
+    if !waivable.is_empty() {
+        let _ = write!(text, "\nnot proved ours, as ID=UUID:\n    {}", waivable.join("\n    "));
     }
     for spec in &project.machines {
         if let Some(NodeState::Ours(report)) = observation.nodes.get(&spec.id) {

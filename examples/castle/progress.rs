@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use castle_core::{Event, EventKind, StepOutcome};
 
 use crate::colour::{Paint, Tone};
+use crate::width;
 
 /// How long a step that goes on waiting is silent where lines stay, in milliseconds
 /// of castle's time.
@@ -102,6 +103,7 @@ impl Progress {
 
     #[allow(clippy::disallowed_methods)] // how often a terminal is drawn is no business of castle's clock
     fn show(&self, scene: &mut Scene, line: Option<&str>) {
+        let line = line.map(width::noted);
         if !self.moves {
             if let Some(line) = line {
                 eprintln!("{line}");
@@ -115,7 +117,7 @@ impl Progress {
         scene.drawn_at = Some(now);
         let mut text = scene.erased();
         if let Some(line) = line {
-            text += line;
+            text += &line;
             text.push('\n');
         }
         text += &scene.picture(self.paint);
@@ -208,7 +210,7 @@ impl Scene {
 
 /// A row of the picture: one line, and not longer than anybody's screen.
 fn cut(row: &str) -> String {
-    let row: String = row.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    let row: String = row.chars().map(width::shown).collect();
     match row.char_indices().nth(ROW_MAX) {
         Some((end, _)) => format!("{}…", &row[..end]),
         None => row,

@@ -15,7 +15,7 @@ use crate::output::Output;
 /// Serves the lab until it is interrupted.
 pub fn run(arguments: &Arguments, action: &LabAction, project: &Project, output: &Output) -> Exit {
     let LabAction::Serve { dir } = action;
-    let pace = arguments.pace.unwrap_or(Pace::Scaled(60.0));
+    let pace = arguments.pace.unwrap_or_else(|| Pace::scaled(60.0).expect("60 is within the bounds"));
     if pace == Pace::Virtual {
         let error = Error::new(ErrorKind::InvalidSpec, "virtual time cannot be served: other processes keep their own")
             .hint("use `--pace 60x`, or run the verb itself with `--lab`");
@@ -23,7 +23,10 @@ pub fn run(arguments: &Arguments, action: &LabAction, project: &Project, output:
     }
     runtime::run_scaled(|| async move {
         match serve(project, pace, arguments.seed, dir, output).await {
-            Ok(()) => Exit::Done,
+            Ok(()) => {
+                output.closing_of_nothing("lab");
+                Exit::Done
+            }
             Err(error) => output.early_failure("lab", &error),
         }
     })
@@ -49,7 +52,7 @@ async fn serve(project: &Project, pace: Pace, seed: u64, dir: &Path, output: &Ou
     // Last, and whole at once: who waits for it finds everything else in place.
     let document = dir.join("lab.yaml");
     private_file(&document, options.render().expose())?;
-    output.note(&format!("serving {} at {pace}; use `--endpoints {}`", project.cluster.name, document.display()));
+    output.serving(&project.cluster.name, pace, &document);
     for (house, at) in lab.addresses() {
         output.note(&format!("  {house} is at https://{at}"));
     }

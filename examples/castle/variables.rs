@@ -21,7 +21,7 @@ pub const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
 pub const TERM: &str = "TERM";
 
 /// All of them.
-pub const VARIABLES: [Variable; 10] = [
+pub const VARIABLES: [Variable; 11] = [
     Variable {
         name: NO_COLOR,
         what: "If it is set and not empty, nothing is coloured, whatever the others say. Progress is still drawn on a \
@@ -36,6 +36,10 @@ pub const VARIABLES: [Variable; 10] = [
     Variable {
         name: TERM,
         what: "If it is `dumb`, nothing is coloured and the cursor stays where it is: progress comes as plain lines.",
+    },
+    Variable {
+        name: "COLUMNS",
+        what: "How wide the text of `--help` is where the terminal does not say it. It is never wider than 80 columns.",
     },
     Variable {
         name: "`token_env`",

@@ -2,8 +2,8 @@
 
 use castle_core::page::Setting;
 use castle_core::{
-    Context, Credential, Error, ErrorKind, EventLog, Goal, Milestone, Outcome, Pace, Problem, Report, RequestCounts,
-    RunOptions, Slot, Timeline,
+    Context, Credential, Error, ErrorKind, EventLog, Goal, Milestone, Name, Outcome, Pace, Problem, Report,
+    RequestCounts, RunOptions, Slot,
 };
 
 use crate::Exit;
@@ -43,8 +43,10 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
         Verb::Status => status(home, output).await,
         Verb::Kubeconfig => credential(home, output, Credential::Kubeconfig).await,
         Verb::Talosconfig => credential(home, output, Credential::Talosconfig).await,
-        Verb::Members { remove: None } => members(home, output).await,
-        Verb::Members { remove: Some(id) } => remove_member(home, output, *id).await,
+        Verb::Members { remove: None, .. } => members(home, output).await,
+        Verb::Members { remove: Some(id), waive_member } => {
+            remove_member(home, output, *id, waive_member.as_ref()).await
+        }
         Verb::Destroy { confirm, .. } => {
             if let Some(error) = unconfirmed(arguments, home, confirm.as_deref()) {
                 return output.failure("destroy", &error, home, &Start::of(home));
@@ -70,17 +72,27 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
 }
 
 /// A removal is confirmed by `--yes` on a lab, by the cluster's typed name on a
-/// house.
+/// house. Another cluster's name confirms nothing anywhere: whoever typed it meant
+/// another castle.
 fn unconfirmed(arguments: &Arguments, home: &Home, confirm: Option<&str>) -> Option<Error> {
     let name = home.castle.project().cluster.name.as_str();
-    if confirm == Some(name) || (home.is_lab && (arguments.yes || home.lab.is_some())) {
-        return None;
+    match confirm {
+        Some(typed) if typed == name => None,
+        None if home.is_lab && (arguments.yes || home.lab.is_some()) => None,
+        _ => Some(not_confirmed(name, confirm, arguments.verb.goal(), home.is_lab)),
     }
-    let how = if home.is_lab { "`--yes`".to_owned() } else { format!("`--confirm {name}`") };
-    Some(
-        Error::new(ErrorKind::EvidenceMissing, format!("the removal of cluster {name} is not confirmed"))
-            .hint(format!("look at `castle plan --destroy`, then add {how}")),
-    )
+}
+
+/// The refusal of a removal that nobody confirmed, or that another name did.
+pub fn not_confirmed(cluster: &str, typed: Option<&str>, goal: Goal, is_lab: bool) -> Error {
+    let (how, what) = match typed {
+        None if is_lab => ("`--yes`".to_owned(), String::new()),
+        None => (format!("`--confirm {cluster}`"), String::new()),
+        Some(typed) => (format!("`--confirm {cluster}`"), format!(" by the name `{typed}`")),
+    };
+    let look = if goal == Goal::Rebirth { "rebirth" } else { "destroy" };
+    Error::new(ErrorKind::EvidenceMissing, format!("the removal of cluster {cluster} is not confirmed{what}"))
+        .hint(format!("look at `castle plan --{look}`, then add {how}"))
 }
 
 async fn check(home: &Home, output: &Output) -> Exit {
@@ -144,10 +156,10 @@ async fn members(home: &Home, output: &Output) -> Exit {
     }
 }
 
-async fn remove_member(home: &Home, output: &Output, id: u64) -> Exit {
+async fn remove_member(home: &Home, output: &Output, id: u64, waived: Option<&Name>) -> Exit {
     let start = Start::of(home);
     let cx = Context::new(home.castle.env().clone());
-    match home.castle.remove_member(&cx, id).await {
+    match home.castle.remove_member(&cx, id, waived).await {
         Err(error) => output.failure("members", &error, home, &start),
         Ok(through) => {
             output.member_removed(id, &through);
@@ -174,17 +186,16 @@ async fn status(home: &Home, output: &Output) -> Exit {
 
 /// What the caller has decided.
 fn options_of(arguments: &Arguments) -> RunOptions {
-    let choices = arguments.verb.choices();
     let (replaces, abandon) = match &arguments.verb {
         Verb::Rebirth { replaces, abandon, .. } => (*replaces, *abandon),
         _ => (None, false),
     };
     RunOptions {
         until: arguments.verb.until(),
-        lost_life: choices.lost_life(),
+        lost_life: arguments.verb.lost_life(),
         replaces,
         abandon,
-        waive_data: choices.waive_data,
+        waive_data: arguments.verb.waive_data(),
         ..RunOptions::default()
     }
 }
@@ -262,11 +273,13 @@ async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) 
         std::future::pending::<()>().await;
     };
     let both = async { futures::join!(run, follow).0 };
-    let report: Report = tokio::select! {
+    let mut report: Report = tokio::select! {
         biased;
         report = both => report,
         () = interrupt => return Exit::Interrupted,
     };
+    // Told before the run, and kept with it.
+    report.problems.splice(0..0, home.castle.project().warnings.iter().cloned());
     let exit = output.report(&report, ideal);
     let events = log.events();
     let setting = Setting { wall: Some(output.wall()), events: &events, ..setting };
@@ -302,18 +315,10 @@ async fn follow(log: &EventLog, home: &Home, output: &Output) {
 
 /// The report of a run that could not begin, because nothing could be seen.
 fn unbegun(goal: Goal, error: Error, requests: RequestCounts) -> Report {
-    Report {
-        goal,
-        outcome: if error.kind().is_refusal() { Outcome::Refused } else { Outcome::Failed },
-        error: Some(error),
-        problems: Vec::new(),
-        took: std::time::Duration::ZERO,
-        requests,
-        milestones: std::collections::BTreeMap::new(),
-        timeline: Timeline::default(),
-        left: Vec::new(),
-        rounds: 0,
-    }
+    let outcome = if error.kind().is_refusal() { Outcome::Refused } else { Outcome::Failed };
+    let mut report = Report::of(goal, outcome);
+    (report.error, report.requests, report.rounds) = (Some(error), requests, 0);
+    report
 }
 
 /// Writes the report where it was asked for. An exit code only if that failed.
@@ -333,8 +338,6 @@ fn ideal(home: &Home, goal: Goal, until: Milestone) -> Option<std::time::Duratio
     let project = home.castle.project();
     lab.with_world(|world| match goal {
         Goal::Destroy => Some(castle_lab::ideal::machines_ideal(project, world).destroy),
-        // It begins where the castle stands already; what is left has no ideal of its own.
-        Goal::Handover => None,
         Goal::Create | Goal::Rebirth => {
             let beginning = match world.machines_of_castle().is_empty() {
                 true => castle_lab::ideal::Beginning::Empty,
@@ -344,5 +347,7 @@ fn ideal(home: &Home, goal: Goal, until: Milestone) -> Option<std::time::Duratio
             // A repository that can never be applied has no ideal; the run will say why.
             castle_lab::ideal::cluster_ideal(project, world, beginning).ok().map(|ideal| ideal.at(until))
         }
+        // A handover begins where the castle stands already; what is left has no ideal of its own.
+        _ => None,
     })
 }

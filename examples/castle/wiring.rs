@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use castle_core::options::DialMap;
+use castle_core::yaml::Quoting;
 use castle_core::{
     Castle, Clock, Env, Error, ErrorKind, Options, OsEntropy, Pace, Project, Result, SecretStore, Waiver,
 };
@@ -17,7 +18,8 @@ use castle_talos::{TalosIdentity, TalosOs};
 use crate::Exit;
 use crate::arguments::{Arguments, Verb};
 use crate::output::Output;
-use crate::{variables, verbs};
+use crate::snippet::Source;
+use crate::{document, variables, verbs};
 
 /// A castle and what surrounds it.
 pub struct Home {
@@ -41,21 +43,19 @@ pub fn load(arguments: &Arguments, output: &Output) -> std::result::Result<(Path
     };
     let folder = find(arguments.project.as_deref()).map_err(usage)?;
     let path = folder.join("castle.yaml");
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        usage(
-            Error::new(ErrorKind::NotFound, format!("{} cannot be read", path.display()))
-                .hint("`--project DIR` names the folder that holds castle.yaml")
-                .caused_by(error),
-        )
-    })?;
+    let text = document::read(&path, "`--project DIR` names the folder that holds castle.yaml").map_err(usage)?;
     match Project::parse(&text, castle_talos::image) {
         Ok(project) => {
             output.reads(&path, &text, &project);
+            // A check tells them among its findings.
+            if !matches!(arguments.verb, Verb::Check) {
+                output.warnings(&project.warnings);
+            }
             Ok((folder, project))
         }
         Err(problems) => {
-            output.invalid_document(arguments.verb.name(), &path, &text, &problems);
-            Err(Exit::Usage)
+            let source = Source { name: path.display().to_string(), text, quoting: Quoting::Allowed };
+            Err(output.invalid_document(arguments.verb.name(), &source, "a valid declaration", &problems))
         }
     }
 }
@@ -66,10 +66,13 @@ fn find(given: Option<&Path>) -> Result<PathBuf> {
     }
     let here = std::env::current_dir()
         .map_err(|error| Error::new(ErrorKind::NotFound, "there is no current folder").caused_by(error))?;
-    here.ancestors().find(|folder| folder.join("castle.yaml").is_file()).map(Path::to_owned).ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "no castle.yaml here or in a folder above")
-            .hint("`--project DIR` names the folder that holds it")
-    })
+    here.ancestors().find(|folder| folder.join("castle.yaml").is_file()).map(Path::to_owned).ok_or_else(no_declaration)
+}
+
+/// The error of a call that names no project, from where there is none.
+pub fn no_declaration() -> Error {
+    Error::new(ErrorKind::NotFound, "no castle.yaml here or in a folder above")
+        .hint("`--project DIR` names the folder that holds it")
 }
 
 /// Builds the home that the arguments ask for and runs the verb in it.
@@ -89,8 +92,12 @@ pub fn with_home(arguments: &Arguments, project: &Project, folder: &Path, output
             .hint("`--lab` for the embedded lab, `--endpoints FILE` for a house or a served lab");
         return output.early_failure(arguments.verb.name(), &error);
     };
+    let options = match options(arguments, project, folder, file, output) {
+        Ok(options) => options,
+        Err(exit) => return exit,
+    };
     runtime::run_scaled(|| async move {
-        match remote(arguments, project, folder, file).await {
+        match remote(arguments, project, folder, file, options).await {
             Ok(home) => verbs::run(arguments, &home, output).await,
             Err(error) => output.early_failure(arguments.verb.name(), &error),
         }
@@ -100,21 +107,41 @@ pub fn with_home(arguments: &Arguments, project: &Project, folder: &Path, output
 async fn embedded(arguments: &Arguments, project: &Project, folder: &Path, pace: Pace) -> Result<Home> {
     let lab = Arc::new(Lab::builder(project).seed(arguments.seed).pace(pace).start().await?);
     let run = lab.new_run();
-    let castle = open(
-        project,
-        folder,
-        &lab.options(run)?,
-        lab.env(run),
-        Some(lab.secrets(run)),
-        arguments.verb.choices().waive_ownership,
-    )
-    .await?;
+    let castle =
+        open(project, folder, &lab.options(run)?, lab.env(run), Some(lab.secrets(run)), arguments.verb.waivers())
+            .await?;
     let place = format!("the lab ({pace} time, seed {})", arguments.seed);
     Ok(Home { castle, is_lab: true, lab: Some(lab), served_at: None, place })
 }
 
-async fn remote(arguments: &Arguments, project: &Project, folder: &Path, file: &Path) -> Result<Home> {
-    let options = Options::read(project, folder, file, &Sources)?;
+/// Reads the option document, or tells everything that is wrong with it.
+fn options(
+    arguments: &Arguments,
+    project: &Project,
+    folder: &Path,
+    file: &Path,
+    output: &Output,
+) -> std::result::Result<Options, Exit> {
+    let verb = arguments.verb.name();
+    let hint = "name the option document of a house, or the `lab.yaml` that `castle lab serve --dir DIR` wrote";
+    let text = document::read(file, hint).map_err(|error| {
+        output.early_failure(verb, &error);
+        Exit::Usage
+    })?;
+    let base = file.parent().unwrap_or(Path::new("."));
+    Options::parse_for(project, folder, &text, base, &Sources).map_err(|problems| {
+        let source = Source { name: file.display().to_string(), text, quoting: Quoting::Never };
+        output.invalid_document(verb, &source, "a valid option document", &problems)
+    })
+}
+
+async fn remote(
+    arguments: &Arguments,
+    project: &Project,
+    folder: &Path,
+    file: &Path,
+    options: Options,
+) -> Result<Home> {
     let pace = arguments.pace.unwrap_or(options.pace);
     let refused = |why: &str| Err(Error::new(ErrorKind::InvalidSpec, why).with("file", file.display()));
     if pace == Pace::Virtual {
@@ -126,7 +153,7 @@ async fn remote(arguments: &Arguments, project: &Project, folder: &Path, file: &
         return refused("only a lab can be faster than the clock").map_err(|error| error.hint("leave `--pace` out"));
     }
     let env = Env { clock: Clock::new(pace), entropy: Arc::new(OsEntropy) };
-    let castle = open(project, folder, &options, env, None, arguments.verb.choices().waive_ownership).await?;
+    let castle = open(project, folder, &options, env, None, arguments.verb.waivers()).await?;
     let served_at = options.lab.then_some(options.dial);
     Ok(Home { castle, is_lab: options.lab, lab: None, served_at, place: file.display().to_string() })
 }

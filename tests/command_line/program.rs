@@ -10,19 +10,22 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::built;
+
 /// The declaration that most tests use.
 pub const BLUE: &str = include_str!("../../examples/projects/blue/proxmox/castle.yaml");
 
 /// Real time after which a call is taken for hung.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where cargo puts examples: beside the folder of this test's own program.
-fn program() -> PathBuf {
-    let own = std::env::current_exe().expect("a running program has a path");
-    let profile = own.ancestors().nth(2).expect("cargo runs tests in target/<profile>/deps");
-    let program = profile.join("examples").join(format!("castle{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.is_file(), "{} is missing: run `cargo build --example castle`", program.display());
-    program
+/// The command line as its sources are now.
+pub fn program() -> PathBuf {
+    built::program(built::built(&["castle"]), "castle")
+}
+
+#[test]
+fn the_program_that_runs_is_that_of_today() {
+    built::check_freshness(built::built(&["castle"]), &["castle"]);
 }
 
 /// A new folder with a declaration.

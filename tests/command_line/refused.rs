@@ -153,7 +153,7 @@ fn a_wrong_option_document_is_told_without_its_secrets() {
     let blue = folder(BLUE);
     write(blue.path(), "house.yaml", "proxmox: {url: 'http://pve', token: 'c@pve!m=geheim'}\nsecrets: {files: s}\n");
     let told = run(blue.path(), "--endpoints house.yaml create").exits(64);
-    for words in ["house.yaml", "line 1", "proxmox.url", "proxmox.token", "fingerprints"] {
+    for words in ["house.yaml:1:16", "proxmox.url", "proxmox.token", "fingerprints"] {
         assert!(told.err.contains(words), "{words}\n{told}");
     }
     assert!(!told.err.contains("geheim"), "{told}");

@@ -20,7 +20,7 @@ const SAME_NAME: &str = "Two things would be told apart by nothing.";
 const FORM: &str = "The value has a form that what it names never has.";
 const USE_FORM: &str = "Write it in the form that the message shows.";
 
-pub const DECLARATION: [Explanation; 68] = [
+pub const DECLARATION: [Explanation; 70] = [
     wrong(
         "yaml",
         "The text is no YAML, or a value is of another kind than the one that is expected there.",
@@ -81,6 +81,19 @@ pub const DECLARATION: [Explanation; 68] = [
         older.",
         "Lower the contract, or declare a newer Talos.",
         &[("contract: \"1.13\"", "contract: \"1.14\"")],
+    ),
+    wrong(
+        "talos-window",
+        "Each Talos takes some minors of Kubernetes. A node refuses a configuration with any other, and that after \
+        its machine was made.",
+        "Choose a Kubernetes of that window, or the Talos that the hint names.",
+        &[("kubernetes: v1.36.3", "kubernetes: v1.20.0")],
+    ),
+    wrong(
+        "talos-unknown",
+        "This castle does not know which Kubernetes that Talos takes, so it cannot tell whether the nodes will.",
+        "Compare both with the support matrix of Talos.",
+        &[("talos: v1.13.9", "talos: v1.99.0")],
     ),
     wrong(
         "invalid-extension",
@@ -307,7 +320,7 @@ pub const DECLARATION: [Explanation; 68] = [
     ),
     wrong(
         "escrow-twice",
-        "One credential would overwrite the other.",
+        "A credential would overwrite the other, or another secret that castle.yaml names.",
         "Choose another name.",
         &[("talosconfig: TALOSCONFIG", "talosconfig: KUBECONFIG")],
     ),

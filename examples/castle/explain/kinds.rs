@@ -1,6 +1,12 @@
 //! The kinds of errors: what a call means that came to nothing.
 
+use castle_core::{Error, Goal};
+
 use super::{Explanation, Sample};
+
+const fn raised(code: &'static str, what: &'static str, cure: &'static str, make: fn() -> Error) -> Explanation {
+    Explanation { code, what, cure, sample: Sample::Raised(make) }
+}
 
 const fn kind(
     code: &'static str,
@@ -14,15 +20,13 @@ const fn kind(
 }
 
 pub const KINDS: [Explanation; 17] = [
-    kind(
+    raised(
         "not_found",
         "What was asked for does not exist: a castle.yaml, a life, a secret, a machine.",
         "See whether the name or the folder is right. A life that is missing from the secret store although its machines \
          stand means that the store is not the one that gave birth to them: point castle at the right one, or restore \
          its newest copy.",
-        "no castle.yaml here or in a folder above",
-        &[],
-        "`--project DIR` names the folder that holds it",
+        crate::wiring::no_declaration,
     ),
     kind(
         "already_exists",
@@ -98,12 +102,14 @@ pub const KINDS: [Explanation; 17] = [
     ),
     kind(
         "quorum_lost",
-        "The act would cost the quorum of etcd, or it is lost already. Nothing was done: without a majority no member accepts a write, and one that is removed too early cannot be brought back. No verb of this castle ends with it yet; a program that embeds castle may, through a port of its own.",
+        "The act would cost the quorum of etcd, or it is lost already: `castle members --remove` would leave too few \
+         healthy voters, or an etcd that was born did not come back within its deadline. Nothing was done: without a \
+         majority no member accepts a write, and one that is removed too early cannot be brought back.",
         "`castle members` shows who votes. Bring the control planes back that are off; if a majority is gone for good, \
          the way out is a rebirth.",
-        "1 of 3 members votes",
-        &[("node", "blue-cp-01")],
-        "bring blue-cp-02 or blue-cp-03 back; `castle members` shows who votes",
+        "without member 91bc3c398fb3c146 (blue-cp-03) etcd has 2 voters, of which 1 are known to be healthy; its quorum is 2",
+        &[("member", "91bc3c398fb3c146")],
+        "bring the other control planes back first (blue-cp-02); then run the same command again",
     ),
     kind(
         "address_in_use",
@@ -141,14 +147,12 @@ pub const KINDS: [Explanation; 17] = [
         &[("node", "blue-wk-01"), ("host", "pve")],
         "see what it is with `qm config 431`, or declare another id for blue-wk-01",
     ),
-    kind(
+    raised(
         "evidence_missing",
         "Proof is missing that the act is safe: a confirmation, a copy of declared data, a look that could not be \
          taken. Nothing was done. The exit code is 3.",
         "The hint names the proof. Give it only when you know it to be true.",
-        "the removal of cluster blue is not confirmed",
-        &[],
-        "look at `castle plan --destroy`, then add `--confirm blue`",
+        || crate::verbs::not_confirmed("blue", None, Goal::Destroy, false),
     ),
     kind(
         "exhausted",

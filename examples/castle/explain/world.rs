@@ -1,6 +1,27 @@
 //! What is found in a house: before a birth, in a plan, after a removal.
 
+use castle_core::{Goal, MachineSpec, Observation, Part, Project, Slot, Standing};
+
+use super::made::{machine, mark, worker_is};
 use super::{Explanation, Sample};
+
+const fn made(code: &'static str, what: &'static str, cure: &'static str, sample: Sample) -> Explanation {
+    Explanation { code, what, cure, sample }
+}
+
+const fn plan(
+    code: &'static str,
+    what: &'static str,
+    cure: &'static str,
+    goal: Goal,
+    look: fn(&mut Project, &mut Observation),
+) -> Explanation {
+    Explanation { code, what, cure, sample: Sample::Planned(goal, look) }
+}
+
+const fn spec(code: &'static str, what: &'static str, cure: &'static str, change: fn(&mut MachineSpec)) -> Explanation {
+    Explanation { code, what, cure, sample: Sample::Refused(change) }
+}
 
 const fn error(
     code: &'static str,
@@ -24,49 +45,40 @@ const NAME: &str = "A backend that is embedded may be given what castle.yaml wou
     asked for once more before anything is made.";
 const MEND: &str = "Use the form that the hint shows.";
 
-pub const PLANS: [Explanation; 18] = [
-    error(
+pub const PLANS: [Explanation; 21] = [
+    plan(
         "not-known",
         "Something could not be seen, and nothing is done on a guess: unknown is not absent.",
         "Mend the connection that the message names, and run it again.",
-        [
-            "the hypervisor",
-            "its state is not known: no answer",
-            "nothing is done on a guess; mend the connection and run again",
-        ],
+        Goal::Create,
+        |_, seen| seen.machines = Part::Unknown("no answer".into()),
     ),
-    error(
+    plan(
         "foreign-machine",
         "A reserved number holds a machine that is not provably ours. Castle neither adopts nor \
         removes it. As a ghost: a machine with another uuid answers at a node's address.",
         "Declare another number. If the machine is surely yours and only the secret store was lost, \
         `--waive-ownership ID=UUID` vouches for it.",
-        [
-            "machine blue-wk-01 (431)",
-            "the id is taken by `desktop`, which is not provably ours: it has no mark",
-            "choose another vmid; castle neither adopts nor removes it",
-        ],
+        Goal::Create,
+        |project, seen| worker_is(project, seen, machine(project, Standing::Foreign("it has no mark".into()))),
     ),
-    error(
+    plan(
         "hidden-machine",
         "A reserved number is taken by a machine that the token may not see.",
         "Choose another number, or remove that machine; castle never touches what it cannot read.",
-        [
-            "machine blue-wk-01 (431)",
-            "the id is taken by a machine that the token may not see",
-            "choose another vmid, or remove that machine; castle never touches what it cannot read",
-        ],
+        Goal::Create,
+        |project, seen| worker_is(project, seen, Slot::Hidden),
     ),
-    error(
+    plan(
         "half-made",
         "A creation was cut so early that the machine has no mark yet, so nothing proves whose it is.",
         "The hint names what to do in the hypervisor. Castle's own cut creations bear a mark and are finished by the \
         next run.",
-        [
-            "machine blue-wk-01 (431)",
-            "the id holds a half-made machine",
-            "look at it with `qm config 431`; if nobody needs it, remove it there",
-        ],
+        Goal::Create,
+        |project, seen| {
+            let what = "look at it with `qm config 431`; if nobody needs it, remove it there";
+            worker_is(project, seen, machine(project, Standing::Stub(what.into())));
+        },
     ),
     error(
         "lost-life",
@@ -80,14 +92,48 @@ pub const PLANS: [Explanation; 18] = [
         ],
     ),
     error(
+        "beyond-provider",
+        "The declaration asks for what the machine provider cannot do. Proxmox VE can all of it; a provider of your own \
+        says what it can.",
+        "Follow the hint, or choose another platform.",
+        [
+            "network.vip",
+            "the machine provider gives its machines no common segment, so no VIP can move between them",
+            "remove `vip`, or choose another platform",
+        ],
+    ),
+    error(
+        "escrow-taken",
+        "A secret by the name of an escrow holds something that castle did not put there. It is not overwritten: \
+        somebody else's secret would be lost for good.",
+        "Write another name in castle.yaml, or remove that secret if nobody needs it.",
+        [
+            "escrow.kubeconfig",
+            "the secret `KUBECONFIG` holds something that is no kubeconfig of this cluster",
+            "write another name under `escrow: {kubeconfig: NAME}` in castle.yaml, or remove that secret if nobody needs \
+             it",
+        ],
+    ),
+    error(
+        "lost-secrets",
+        "The life that goes on was born, and the secret store no longer holds its bundle: the authorities that its \
+        nodes, etcd and Kubernetes trust. Without it nothing can speak to them, and a new one would be another \
+        cluster's.",
+        "Restore the store from its backup. If there is none, `castle destroy`, and `castle create` begins the next \
+        life; `castle rebirth` does both.",
+        [
+            "secret blue/blue/talos/1",
+            "life 1 was whole, and its secrets are gone: nothing can speak to its nodes any more",
+            "restore `blue/blue/talos/1` from a backup of the secret store; if there is none, `castle destroy`, and \
+             `castle create` begins life 2",
+        ],
+    ),
+    plan(
         "unknown-life",
         "A machine is younger than everything the secret store knows: the store is an old copy.",
         "Restore its newest copy; the bundle of that life is needed to speak to the cluster.",
-        [
-            "machine blue-cp-01 (421)",
-            "it belongs to life 3, but the secret store knows lives up to 2 only",
-            "restore the newest copy of the secret store; its bundle is needed to speak to this cluster",
-        ],
+        Goal::Create,
+        |project, seen| worker_is(project, seen, machine(project, Standing::Ours(mark(project, 3, "blue-wk-01")))),
     ),
     error(
         "life-mismatch",
@@ -99,15 +145,12 @@ pub const PLANS: [Explanation; 18] = [
             "replace life 1 to finish that rebirth, or add `--abandon` to end it",
         ],
     ),
-    error(
+    plan(
         "node-changed",
         "A number carries another of our nodes than the one that is declared for it.",
         "Give the new node another number, or destroy the cluster first.",
-        [
-            "machine blue-wk-02 (432)",
-            "the id carries our node blue-wk-03, declared is blue-wk-02",
-            "give the new node another vmid, or destroy the cluster first",
-        ],
+        Goal::Create,
+        |project, seen| worker_is(project, seen, machine(project, Standing::Ours(mark(project, 1, "blue-wk-03")))),
     ),
     note(
         "drift",
@@ -140,15 +183,12 @@ pub const PLANS: [Explanation; 18] = [
             "find out who uses the address (`ip neigh`); castle sends nothing there",
         ],
     ),
-    error(
+    plan(
         "no-gitops",
         "A handover was asked for, and nobody is there to hand the cluster over to.",
         "Declare `gitops`, and give access to the repository.",
-        [
-            "cluster blue",
-            "castle.yaml declares no `gitops`: nobody is there to hand it over to",
-            "declare `gitops: {repository: {..}, seed: [..]}`, and give access to the repository",
-        ],
+        Goal::Handover,
+        |project, _| project.gitops = None,
     ),
     error(
         "gitops-repository",
@@ -163,7 +203,8 @@ pub const PLANS: [Explanation; 18] = [
     ),
     error(
         "gitops-credentials",
-        "A part of the seed needs a secret that neither the option document nor the secret store gives.",
+        "A part of the seed needs a secret that neither the option document nor the secret store gives, or one that Flux \
+         cannot use: it knows servers by their authority, never by a fingerprint.",
         "Give it where the hint says; it is planted as it is, and shown nowhere.",
         [
             "gitops.seed",
@@ -177,36 +218,27 @@ pub const PLANS: [Explanation; 18] = [
         "Correct where it comes from under `gitops` in castle.yaml, or the file itself.",
         ["gitops.seed", "a manifest of the seed cannot be planted", "correct the manifest at that place"],
     ),
-    error(
+    plan(
         "nothing-stands",
         "A handover was asked for where no cluster stands.",
         "`castle create` makes it stand, and hands \
         it over as well.",
-        [
-            "cluster blue",
-            "no life goes on: nothing stands that could be handed over",
-            "`castle create` makes it stand, and hands it over as well",
-        ],
+        Goal::Handover,
+        |_, _| {},
     ),
-    error(
+    plan(
         "unsafe-data",
         "Data that castle.yaml declares would be lost, and nothing proves that a copy is safe.",
         "Prove it, or give the data up: `--waive-data CLUSTER`, with the cluster's name typed.",
-        [
-            "dataset photos",
-            "the photographs of the family would be lost, and nothing proves that a copy is safe",
-            "`--waive-data blue` gives up all declared data of this cluster",
-        ],
+        Goal::Destroy,
+        |project, seen| worker_is(project, seen, machine(project, Standing::Ours(mark(project, 1, "blue-wk-01")))),
     ),
-    note(
+    plan(
         "secret-store-silent",
         "A removal goes on without the secret store, but the tombstone of the life cannot be written.",
         "Nothing now. The next create will ask whether to continue this life or to begin a new one.",
-        [
-            "the secret store",
-            "no tombstone can be written: no answer",
-            "the next create will ask whether to continue this life or to begin a new one",
-        ],
+        Goal::Destroy,
+        |_, seen| seen.lives = Part::Unknown("no answer".into()),
     ),
 ];
 
@@ -229,7 +261,7 @@ pub const HOUSE: [Explanation; 25] = [
         [
             "/pool/blue",
             "the token castle@pve!main lacks VM.Allocate, needed for its machines",
-            "`pveum acl modify /pool/blue --users 'castle@pve' --tokens 'castle@pve!main' --roles CastleMachines`",
+            "`pveum role modify CastleOperator --append 1 --privs 'VM.Allocate'`",
         ],
     ),
     error(
@@ -420,56 +452,14 @@ pub const HOUSE: [Explanation; 25] = [
 ];
 
 pub const GRAMMAR: [Explanation; 13] = [
-    error(
-        "storage-name",
-        NAME,
-        MEND,
-        ["blue-wk-01.storage", "`local lvm` cannot be the name of a storage", "use a name that `pvesm status` shows"],
-    ),
-    error(
-        "pool-name",
-        NAME,
-        MEND,
-        [
-            "blue-wk-01.pool",
-            "`blue,all` cannot be the name of a pool",
-            "use letters, digits, `.`, `_` and `-`, beginning with a letter",
-        ],
-    ),
-    error(
-        "bridge-name",
-        NAME,
-        MEND,
-        ["blue-wk-01.bridge", "`vmbr 0` cannot be the name of a bridge", "use a name such as `vmbr0`"],
-    ),
-    error(
-        "image-name",
-        NAME,
-        MEND,
-        ["blue-wk-01.image.file", "`talos.zip` cannot be imported", "use a file that ends in .qcow2, .raw or .vmdk"],
-    ),
-    error("vlan", NAME, MEND, ["blue-wk-01.vlan", "5000 is no VLAN tag", "use 1 to 4094"]),
-    error("cores", NAME, MEND, ["blue-wk-01.cores", "0 virtual CPUs cannot be had", "use 1 to 512"]),
-    error(
-        "disk",
-        NAME,
-        MEND,
-        [
-            "blue-wk-01.disk",
-            "1GiB is no size for a system disk",
-            "use whole MiB and at least 2GiB; Talos asks for 10GiB",
-        ],
-    ),
-    error(
-        "address-family",
-        NAME,
-        MEND,
-        [
-            "blue-wk-01.address",
-            "fd00::14 and its gateway 192.168.1.1 are of two families",
-            "declare both as IPv4 or both as IPv6",
-        ],
-    ),
+    spec("storage-name", NAME, MEND, |spec| spec.storage = "local lvm".into()),
+    spec("pool-name", NAME, MEND, |spec| spec.pool = "blue,all".into()),
+    spec("bridge-name", NAME, MEND, |spec| spec.nic.bridge = "vmbr 0".into()),
+    spec("image-name", NAME, MEND, |spec| spec.image.file = "talos.zip".into()),
+    spec("vlan", NAME, MEND, |spec| spec.nic.vlan = Some(5000)),
+    spec("cores", NAME, MEND, |spec| spec.cores = 0),
+    spec("disk", NAME, MEND, |spec| spec.disk = castle_core::ByteSize::gib_of(1)),
+    spec("address-family", NAME, MEND, |spec| spec.nic.address = std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)),
     error(
         "image",
         "The image cannot be named: its extensions make no schematic.",
@@ -491,26 +481,26 @@ pub const GRAMMAR: [Explanation; 13] = [
             "choose another name",
         ],
     ),
-    error(
+    made(
         "invalid-option",
         "The option document is wrong: it says where the backends are and how they are reached. Its \
         values are never quoted, because they may be secrets.",
         "Mend the key at the line that is named; \
         `examples/projects/house/options.example.yaml` explains each.",
-        ["proxmox.url", "is not an `https` address", "write `https://host:8006`"],
+        Sample::Opened(&[("https:", "http:")]),
     ),
-    error(
+    made(
         "yaml-budget",
         "A document is larger, deeper or more repetitive than any declaration needs: one that is built to \
         exhaust memory is refused early.",
         "Make it smaller. 500 machines need a tenth of what is allowed.",
-        ["castle.yaml", "has 2000000 bytes, 1048576 are read", "declare less in one document"],
+        Sample::Crowded(20_000),
     ),
-    error(
+    made(
         "further-findings",
         "There are more findings than one person reads at once.",
         "Mend those above first; what is left \
         is told then.",
-        ["the document", "has 40 more of them", "mend those above first"],
+        Sample::Crowded(180),
     ),
 ];
