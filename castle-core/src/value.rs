@@ -34,12 +34,36 @@ impl<T> Placed<T> {
 
 /// How many findings are told one by one. Whoever has more mends these first.
 const FINDINGS_MAX: usize = 500;
+/// How many subjects of one finding are named. A default may be wrong for hundreds.
+const SUBJECTS_MAX: usize = 12;
 
 /// Everything that was found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    told: Vec<Problem>,
+    told: Vec<Told>,
     further_errors: usize,
+}
+
+/// A finding, and what else it is about.
+#[derive(Debug)]
+struct Told {
+    problem: Problem,
+    others: Vec<String>,
+}
+
+impl Told {
+    fn into_problem(self) -> Problem {
+        let Self { mut problem, others } = self;
+        for other in others.iter().take(SUBJECTS_MAX - 1) {
+            problem.subject.push_str(", ");
+            problem.subject.push_str(other);
+        }
+        match others.len().checked_sub(SUBJECTS_MAX - 1) {
+            Some(more @ 1..) => problem.subject.push_str(&format!(" and {more} more")),
+            _ => {}
+        }
+        problem
+    }
 }
 
 impl Findings {
@@ -47,13 +71,14 @@ impl Findings {
     /// wrong for several machines) is one finding with several subjects.
     pub fn push(&mut self, problem: Problem) {
         let is_full = self.told.len() >= FINDINGS_MAX;
-        let twin = self.told.iter_mut().find(|other| {
+        let twin = self.told.iter_mut().find(|told| {
+            let other = &told.problem;
             other.span.is_some()
                 && (other.span, other.code, &other.message) == (problem.span, problem.code, &problem.message)
         });
         match twin {
-            Some(twin) => twin.subject = format!("{}, {}", twin.subject, problem.subject),
-            None if !is_full => self.told.push(problem),
+            Some(twin) => twin.others.push(problem.subject),
+            None if !is_full => self.told.push(Told { problem, others: Vec::new() }),
             None => self.further_errors += usize::from(problem.is_error()),
         }
     }
@@ -69,8 +94,9 @@ impl Findings {
 
     /// Errors and warnings, each in the order of the document.
     pub fn into_sorted(mut self) -> (Vec<Problem>, Vec<Problem>) {
-        self.told.sort_by_key(|problem| problem.span);
-        let (mut errors, warnings): (Vec<Problem>, Vec<Problem>) = self.told.into_iter().partition(Problem::is_error);
+        self.told.sort_by_key(|told| told.problem.span);
+        let (mut errors, warnings): (Vec<Problem>, Vec<Problem>) =
+            self.told.into_iter().map(Told::into_problem).partition(Problem::is_error);
         if self.further_errors > 0 {
             let message = format!("has {} more of them", self.further_errors);
             errors.push(Problem::error("further-findings", "the document", message).hint("mend those above first"));

@@ -375,6 +375,20 @@ fn everything_that_is_wrong_is_told_at_once_in_the_order_of_the_document() {
 }
 
 #[test]
+fn a_default_that_is_wrong_for_many_names_a_few() {
+    let many: String = (1..=40)
+        .map(|n| format!("  - {{name: blue-xt-{n:02}, vmid: {}, address: 192.168.1.{n}, host: pve}}\n", 500 + n))
+        .collect();
+    let printed = refused(&format!(
+        "{}{many}",
+        changed(&[("disk: 40GiB", "disk: 2GiB"), ("gateway: 192.168.1.1", "gateway: 192.168.1.99")])
+    ));
+    let line = printed.lines().find(|line| line.contains("disk-too-small")).unwrap_or_else(|| panic!("{printed}"));
+    assert_eq!(line.matches("blue-").count(), 12, "{line}");
+    assert!(line.contains(" and 31 more: a disk of 2GiB is too small"), "{line}");
+}
+
+#[test]
 fn a_good_document_becomes_complete_machines() {
     let text = changed(&[
         ("bridge: vmbr0", "bridge: vmbr0\n  vlan: 20\n  vip: 192.168.1.210"),
