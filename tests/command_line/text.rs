@@ -1,5 +1,7 @@
 //! What a person sees: text that fits a terminal.
 
+use std::path::Path;
+
 use crate::program::{BLUE, folder, run};
 
 const FORTRESS: &str = include_str!("../../examples/projects/fortress/proxmox/castle.yaml");
@@ -59,4 +61,14 @@ fn a_check_prints_each_finding_with_its_command() {
     let project = BLUE.replace("vmid: 431", "vmid: 100");
     let told = run(folder(&project).path(), "--lab check").exits(3);
     assert!(told.out.contains("error[") && told.out.contains("1 finding"), "{told}");
+}
+
+#[test]
+fn the_readme_shows_the_run_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let told = run(root, "rebirth --lab --project examples/projects/blue/proxmox").exits(0);
+    let readme = include_str!("../../README.md");
+    let (_, after) = readme.split_once("```text\ncastle rebirth").expect("it shows a rebirth");
+    let (shown, _) = after.split_once("```\n").expect("the block ends");
+    assert_eq!(told.out, format!("castle rebirth{shown}"), "put what is printed into README.md");
 }
