@@ -1,6 +1,6 @@
 //! The course of a run: look, plan, act, until the goal is reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ impl Castle {
                 }
                 Err(failure) => failure,
             };
-            if failure.progressed {
+            if failure.progressed || std::mem::take(&mut course.moved_on) {
                 fruitless = 0;
             }
             fruitless += 1;
@@ -110,6 +110,7 @@ impl Castle {
         let mut plan = Plan::of(self.project(), &observation, goal, &decisions, until);
         self.preflight(cx, &observation, &mut plan).await?;
         course.problems.clone_from(&plan.problems);
+        course.find_moved_on(&plan);
         // What an earlier round left was left of another plan.
         course.left.clear();
         cx.log().push(EventKind::Planned { changes: plan.changes.iter().map(ToString::to_string).collect() });
@@ -125,9 +126,10 @@ impl Castle {
         }
         course.replaces = course.replaces.or(plan.replaced());
         course.refuse_younger(&plan, observation.lives.known().is_some())?;
+        let absent = observation.absent(self.project());
         let site = Site::new(self.shared_project(), self.backends().clone(), observation.owner, life, goal);
         let site = Arc::new(site.sparing(plan.spares));
-        site.expect(&plan);
+        site.expect(&plan, absent);
         if goal != Goal::Destroy {
             for milestone in plan.reached_already(self.project(), until) {
                 reached(cx, milestone.name());
@@ -137,6 +139,7 @@ impl Castle {
         let round = engine::run(&steps, shares, cx).await?;
         course.keep(site.findings());
         course.left = round.left;
+        course.dropped = round.dropped.into_iter().collect();
         if let Some(error) = round.error {
             // Confirming the life is no progress: every round that makes machines does it.
             let confirmed = plan.steps.iter().filter(|step| matches!(step.action, Action::BeginLife(_))).count();
@@ -192,6 +195,11 @@ struct Course {
     removals: Vec<Problem>,
     links: BTreeMap<String, StepLinks>,
     left: Vec<String>,
+    /// The waits that the last round dropped.
+    dropped: BTreeSet<String>,
+    /// Whether one of them came true meanwhile: the world moves on, also where a round
+    /// of its own did nothing.
+    moved_on: bool,
     rounds: u32,
     /// The life that this run replaces, once it was decided: what comes after is
     /// this very rebirth, and never a second one.
@@ -201,6 +209,13 @@ struct Course {
 }
 
 impl Course {
+    /// Sees which of the waits that were dropped came true: the plan lacks them now.
+    fn find_moved_on(&mut self, plan: &Plan) {
+        let is_planned = |id: &String| plan.steps.iter().any(|step| step.id == *id);
+        self.moved_on |= !plan.is_refused() && !self.dropped.iter().all(is_planned);
+        self.dropped.clear();
+    }
+
     /// Keeps what removals found, each finding once.
     fn keep(&mut self, findings: Vec<Problem>) {
         for finding in findings {

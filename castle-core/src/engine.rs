@@ -21,6 +21,9 @@ pub struct Round {
     pub error: Option<Error>,
     /// Steps that did not begin, or were stopped.
     pub left: Vec<String>,
+    /// Those of them that had acted and only waited. What they waited for may come true
+    /// before the next look.
+    pub dropped: Vec<String>,
 }
 
 /// Runs `steps` until all are done, one fails, or the caller asks to stop.
@@ -99,7 +102,10 @@ pub async fn run(steps: &[Box<dyn Step>], shares: &Shares, cx: &Context) -> Resu
         let told = error.as_ref().filter(|_| outcome == StepOutcome::Failed).map(Error::chain);
         cx.log().push(EventKind::StepEnded { step: step.id().to_owned(), outcome, error: told });
         match error {
-            None if outcome == StepOutcome::Cancelled => round.left.push(step.id().to_owned()),
+            None if outcome == StepOutcome::Cancelled => {
+                round.left.push(step.id().to_owned());
+                round.dropped.push(step.id().to_owned());
+            }
             None => {
                 finished.insert(step.id());
             }

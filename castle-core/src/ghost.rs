@@ -200,8 +200,12 @@ fn keeps_quorum(leaves: &Member, members: &[Member], voices: &[Voice]) -> Result
     if healthy >= quorum {
         return Ok(());
     }
-    let silent: Vec<&str> =
-        voices.iter().filter(|voice| voice.member.is_err()).map(|voice| voice.target.spec.node.as_str()).collect();
+    let unheard = members
+        .iter()
+        .filter(|member| !member.learner && member.id != leaves.id)
+        .filter(|member| !is_healthy(&&member.id))
+        .map(shown);
+    let unheard: Vec<String> = unheard.collect();
     Err(Error::new(
         ErrorKind::QuorumLost,
         format!(
@@ -212,8 +216,9 @@ fn keeps_quorum(leaves: &Member, members: &[Member], voices: &[Voice]) -> Result
     )
     .with("member", format!("{:016x}", leaves.id))
     .hint(format!(
-        "bring the other control planes back first ({}); then run the same command again",
-        silent.join(", ")
+        "bring back first what votes and is not known to be healthy: {}; then run the same command again. One that \
+         castle.yaml no longer declares cannot be asked: declare it again until then",
+        unheard.join(", ")
     )))
 }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::handover::{HandoverState, SeedPart};
-use crate::{CniState, Credential, Inventory, KubeNode, Lives, MachineId, NodeState, Owner};
+use crate::{
+    CniState, Credential, Inventory, KubeNode, Lives, MachineId, MachineSpec, NodeState, Owner, Project, Slot,
+};
 
 /// One part of reality: known, or not and why. What is not known is never read
 /// as absent, and never blocks what does not need it.
@@ -65,6 +67,13 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// The declared machines, by their place in the project, that are proved absent.
+    pub(crate) fn absent(&self, project: &Project) -> BTreeSet<usize> {
+        let Part::Known(inventory) = &self.machines else { return BTreeSet::new() };
+        let is_absent = |spec: &MachineSpec| matches!(inventory.slots.get(&spec.id), Some(Slot::Absent));
+        (0..project.machines.len()).filter(|&machine| is_absent(&project.machines[machine])).collect()
+    }
+
     /// What is known before a node is asked.
     pub(crate) fn begun(owner: Owner, machines: Part<Inventory>, lives: Part<Lives>, has_key: Part<bool>) -> Self {
         Self {

@@ -16,8 +16,8 @@ pub(crate) const KEPT_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "ca
 /// Field managers whose applies mean that GitOps owns the object.
 const ENGINES: [&str; 3] = ["kustomize-controller", "helm-controller", "flux-operator"];
 /// The fields below which a text is a quantity.
-const AMOUNTS: [&str; 8] =
-    ["limits", "requests", "capacity", "hard", "sizeLimit", "divisor", "podFixed", "averageValue"];
+const AMOUNTS: [&str; 9] =
+    ["limits", "requests", "capacity", "hard", "sizeLimit", "divisor", "podFixed", "averageValue", "tolerance"];
 /// The maps of labels that select, and that are owned as a whole.
 const SELECTIONS: [&str; 3] = ["nodeSelector", "matchLabels", "selector"];
 /// The command line of Flux: what it installed is not castle's to change.
@@ -130,6 +130,8 @@ impl<'a> Place<'a> {
             (Meaning::Words, _) | (_, "metadata" | "data" | "stringData" | "openAPIV3Schema") => Meaning::Words,
             (_, "env" | "args" | "command") => Meaning::Plain,
             (_, key) if AMOUNTS.contains(&key) => Meaning::Amounts,
+            // A metric of an autoscaler.
+            (_, "value") if self.path.ends_with(".target") => Meaning::Amounts,
             (meaning, _) => meaning,
         };
         let fields = self.fields.and_then(|fields| fields.get(&format!("f:{key}"))?.as_object());

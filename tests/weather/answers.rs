@@ -1,8 +1,9 @@
 //! Answers that are lost, late or wrong.
 
+use castle_core::Milestone;
 use castle_lab::faults::{Fault, FaultEffect};
 
-use crate::case::{Case, End};
+use crate::case::{Case, End, fortress};
 
 fn timed_out(after: bool) -> FaultEffect {
     FaultEffect::Status { status: 596, reason: Some("Connection timed out".into()), body: String::new(), after }
@@ -37,4 +38,16 @@ fn slow_answers_cost_time_only() {
         |seconds, times| Fault { backend: Some("proxmox".into()), times, ..Fault::of(FaultEffect::Delay { seconds }) };
     Case::create("slow answers", End::Reached).fault(slow(20.0, 30)).check();
     Case::destroy("slow answers", End::Reached).fault(slow(20.0, 30)).check();
+}
+
+/// Each round fails at the same request, and drops what waits beside it: what comes true
+/// meanwhile is progress all the same, and no reason to give up.
+#[test]
+fn a_run_goes_on_while_the_world_does() {
+    let busy = FaultEffect::Status { status: 503, reason: Some("busy".into()), body: String::new(), after: false };
+    Case::create("one machine cannot be made for long", End::Reached)
+        .of(fortress())
+        .until(Milestone::NodesReady)
+        .fault(Fault { kind: Some("POST qemu".into()), entity: Some("532".into()), times: 60, ..Fault::of(busy) })
+        .check();
 }

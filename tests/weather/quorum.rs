@@ -70,3 +70,16 @@ fn a_quorum_that_does_not_come_back_is_named_with_the_members_that_hold_the_data
         .clears(come_back)
         .check();
 }
+
+/// All three disks are gone. What castle makes anew beside the first is blank, and
+/// passes for no copy of etcd's data, in this run or in the next.
+#[test]
+fn an_etcd_of_which_every_disk_is_gone_is_not_waited_for() {
+    create("all control planes destroyed", fortress(), End::Refused("evidence_missing", "destroy the cluster"))
+        .weather(|world| [521, 522, 523].iter().for_each(|machine| world.admin_destroy(*machine)))
+        .tells("its disk is lost")
+        .insists()
+        .cured_by_destroy()
+        .within(5)
+        .check();
+}

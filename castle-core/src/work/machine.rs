@@ -36,16 +36,41 @@ impl MachineWork {
         first == Some(machine)
     }
 
-    /// Whether every other control plane is absent, proved: a copy of etcd's data is
-    /// nowhere else.
-    async fn no_other_holds_etcd(&self, cx: &Context, first: usize) -> Result<bool> {
-        let machines = &self.site.project.machines;
-        for other in (0..machines.len()).filter(|&other| other != first) {
-            if machines[other].role == NodeRole::ControlPlane && !matches!(self.look(cx, other).await?, Slot::Absent) {
+    /// Whether every other control plane is absent, proved, or was when this round
+    /// began: a copy of etcd's data is nowhere else. What this round makes there beside
+    /// is blank.
+    async fn no_other_holds_etcd(&self, cx: &Context, machine: usize) -> Result<bool> {
+        for other in self.control_planes().filter(|&other| other != machine) {
+            if !self.site.was_absent(other) && !matches!(self.look(cx, other).await?, Slot::Absent) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    fn control_planes(&self) -> impl Iterator<Item = usize> {
+        let machines = &self.site.project.machines;
+        (0..machines.len()).filter(|&machine| machines[machine].role == NodeRole::ControlPlane)
+    }
+
+    /// Notes what the machine that is about to be made has taken with it, before it is
+    /// made: afterwards its blank disk looks like any other.
+    async fn note_losses(&self, cx: &Context, machine: usize) -> Result<()> {
+        let site = &self.site;
+        if self.spec(machine).role != NodeRole::ControlPlane {
+            return Ok(());
+        }
+        // Another control plane's loss says something only where all of them are lost.
+        let is_first = self.is_first_control_plane(machine);
+        let all_lost = site.etcd_was_born() && self.control_planes().all(|plane| site.was_absent(plane));
+        if !(all_lost || is_first && site.may_have_had_etcd().await?)
+            || !matches!(self.look(cx, machine).await?, Slot::Absent)
+        {
+            return Ok(());
+        }
+        let entirely = all_lost || self.no_other_holds_etcd(cx, machine).await?;
+        cx.check()?;
+        site.note_loss(entirely).await
     }
 
     /// Whether the machine that was to make room has made it already, and the one of
@@ -162,14 +187,7 @@ impl Step for MachineWork {
             Action::CompleteLife(number) => vault.record(number, Fact::Complete, site.goal.name()).await?,
             Action::EndLife(number) => vault.record(number, Fact::Ended, site.goal.name()).await?,
             Action::Ensure(machine) => {
-                if self.is_first_control_plane(machine)
-                    && site.may_have_had_etcd().await?
-                    && matches!(self.look(cx, machine).await?, Slot::Absent)
-                {
-                    let entirely = self.no_other_holds_etcd(cx, machine).await?;
-                    cx.check()?;
-                    site.note_loss(entirely).await?;
-                }
+                self.note_losses(cx, machine).await?;
                 self.give_birth(cx, machine).await?;
             }
             Action::Start(machine) => {

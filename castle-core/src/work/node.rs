@@ -210,6 +210,11 @@ impl NodeWork {
             .filter(|&machine| machine != first)
             .map(|machine| machines[machine].node.as_str())
             .collect();
+        let made_anew: Vec<&str> = self
+            .control_planes()
+            .filter(|&machine| self.site.was_absent(machine))
+            .map(|machine| machines[machine].node.as_str())
+            .collect();
         let console = format!("look at its console: `qm terminal {}` on host {}", spec.id, spec.host);
         let error = Error::new(
             ErrorKind::QuorumLost,
@@ -226,9 +231,17 @@ impl NodeWork {
                  destroy the cluster and create it again"
             ),
             false => format!(
-                "bring the other control planes back ({}): their disks hold etcd's data, and a majority of them its \
-                 quorum; then run the same command again. If they are on, {console}",
-                others.join(", ")
+                "bring the other control planes back ({}): etcd's data is on their disks, and its quorum is a majority \
+                 of them; then run the same command again. If they are on, {console}. {}",
+                others.join(", "),
+                match made_anew.is_empty() {
+                    true => "If a majority of those disks was replaced, destroy the cluster and create it again".into(),
+                    false => format!(
+                        "{} was made anew, without its data: if no majority of the old disks is left, destroy the \
+                         cluster and create it again",
+                        made_anew.join(", ")
+                    ),
+                }
             ),
         })
     }

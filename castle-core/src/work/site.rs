@@ -43,6 +43,9 @@ struct Known {
     handover: Option<Arc<dyn Handover>>,
     /// Nodes that this round saw with a blank disk, before it configured them.
     blank: BTreeSet<usize>,
+    /// Machines that were proved absent when this round began: whatever stands there
+    /// later has a new disk.
+    absent: BTreeSet<usize>,
     /// How many machines are still to be started.
     starts: usize,
     /// How many probes are still to be answered.
@@ -83,6 +86,7 @@ impl Site {
                 api: None,
                 handover: None,
                 blank: BTreeSet::new(),
+                absent: BTreeSet::new(),
                 starts: 0,
                 probes: 0,
                 ladder: Ladder::default(),
@@ -120,9 +124,10 @@ impl Site {
 
     /// What this round is to bring: machines that run, probes that are answered,
     /// milestones.
-    pub(crate) fn expect(&self, plan: &Plan) {
+    pub(crate) fn expect(&self, plan: &Plan, absent: BTreeSet<usize>) {
         let count = |is_one: fn(&Action) -> bool| plan.steps.iter().filter(|step| is_one(&step.action)).count();
         let mut known = self.known();
+        known.absent = absent;
         known.starts = count(|action| matches!(action, Action::Start(_)));
         known.probes = count(|action| matches!(action, Action::Probe(_)));
         known.ladder = Ladder::to(plan.steps.iter().filter_map(|step| step.action.tells_of()));
@@ -200,6 +205,11 @@ impl Site {
     /// Whether the etcd of this life is gone, data and all.
     pub(crate) fn etcd_is_lost(&self) -> bool {
         self.known().life.as_ref().is_some_and(|life| life.lost)
+    }
+
+    /// Whether a machine was proved absent when this round began.
+    pub(crate) fn was_absent(&self, machine: usize) -> bool {
+        self.known().absent.contains(&machine)
     }
 
     /// Notes in the secret store that etcd was born in this life.

@@ -64,3 +64,21 @@ async fn an_etcd_of_which_another_disk_holds_a_copy_is_not_lost() {
     assert!(!home.lives().await.get(1).unwrap().lost);
     assert_eq!(home.cluster.births(), [1]);
 }
+
+/// All disks are gone: no control plane that is made anew may pass for a holder of
+/// etcd's data, in this run or in a later one.
+#[tokio::test(start_paused = true)]
+async fn an_etcd_of_which_every_disk_is_gone_is_named_as_lost_at_once() {
+    let home = Home::of(fortified());
+    home.reaches(Goal::Create, RunOptions::default()).await;
+    [421, 422, 423].iter().for_each(|machine| home.machines.plant(id(*machine), None));
+    for _ in 0..2 {
+        let options = RunOptions { lost_life: LostLife::Continue, ..until(Milestone::NodesReady) };
+        let report = home.run(Goal::Create, options).await;
+        let error = report.error.as_ref().unwrap();
+        assert_eq!((report.outcome, error.kind()), (Outcome::Refused, ErrorKind::EvidenceMissing), "{report:#?}");
+        assert!(error.chain().contains("its disk is lost"), "{error:?}");
+    }
+    assert!(home.lives().await.get(1).unwrap().lost);
+    assert_eq!(home.cluster.births(), [1]);
+}
