@@ -58,9 +58,8 @@ impl Told {
             problem.subject.push_str(", ");
             problem.subject.push_str(other);
         }
-        match others.len().checked_sub(SUBJECTS_MAX - 1) {
-            Some(more @ 1..) => problem.subject.push_str(&format!(" and {more} more")),
-            _ => {}
+        if let Some(more @ 1..) = others.len().checked_sub(SUBJECTS_MAX - 1) {
+            problem.subject.push_str(&format!(" and {more} more"));
         }
         problem
     }

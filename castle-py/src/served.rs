@@ -61,20 +61,63 @@ pub async fn serve(lab: &Lab, place: &Place, folder: &Path) -> Result<PathBuf> {
     let folder = private(folder)?;
     let secrets = folder.join("secrets");
     is_unused(&secrets)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(&secrets).map_err(|error| unwritable(&secrets, error))?;
-    let (held, kept) = (lab.secrets(run), FileSecrets::open(&secrets)?);
-    for key in held.list("").await? {
-        if let Some(value) = held.get(&key).await? {
-            kept.put(&key, &value).await?;
-        }
-    }
     options.secrets = SecretsAccess::Files(secrets.clone());
     let document = folder.join(DOCUMENT);
+    // Whole or not at all: what a failed call left there would be taken for another lab's.
+    let mut fresh = Fresh::beside(&secrets)?;
+    copy(lab.secrets(run).as_ref(), &FileSecrets::open(&fresh.at)?).await?;
+    fresh.become_of(&secrets)?;
     write_private(&document, options.render().expose()).map_err(|error| unwritable(&document, error))?;
+    fresh.is_kept = true;
     // The claim was this call's alone, so nobody else has set it.
     place.secrets.get_or_init(|| secrets);
     claim.is_kept = true;
     Ok(document)
+}
+
+/// A folder that this call made. Removed with all that is in it if the call comes to
+/// nothing.
+struct Fresh {
+    at: PathBuf,
+    is_kept: bool,
+}
+
+impl Fresh {
+    /// An empty one, in the place of what a process that was killed may have left.
+    fn beside(folder: &Path) -> Result<Self> {
+        let at = folder.with_extension("new");
+        let emptied = match fs::remove_dir_all(&at) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => DirBuilder::new().mode(0o700).create(&at),
+        };
+        emptied.map_err(|error| unwritable(&at, error))?;
+        Ok(Self { at, is_kept: false })
+    }
+
+    /// Takes its place, which holds nothing: the system refuses to replace a full folder.
+    fn become_of(&mut self, folder: &Path) -> Result<()> {
+        fs::rename(&self.at, folder).map_err(|error| unwritable(folder, error))?;
+        folder.clone_into(&mut self.at);
+        Ok(())
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // The failure that led here is told; a disk that takes no removal adds nothing.
+            let _ = fs::remove_dir_all(&self.at);
+        }
+    }
+}
+
+async fn copy(from: &dyn SecretStore, to: &FileSecrets) -> Result<()> {
+    for key in from.list("").await? {
+        if let Some(value) = from.get(&key).await? {
+            to.put(&key, &value).await?;
+        }
+    }
+    Ok(())
 }
 
 fn unwritable(path: &Path, error: io::Error) -> Error {

@@ -52,6 +52,21 @@ def test_a_document_is_private_whatever_lay_there(blue: Project, tmp_path: Path)
         assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_call_that_could_not_write_leaves_no_secrets_behind(blue: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    folder.mkdir(mode=0o700)
+    # A folder in the place of the document: the secrets are there when it fails.
+    (folder / "lab.yaml").mkdir()
+    with sync.Lab(blue, pace="600x") as lab:
+        assert lab.castle().create(until="machines_running").outcome == "ok"
+        with pytest.raises(PermissionDeniedError, match="cannot be written"):
+            lab.serve(folder)
+        assert not (folder / "secrets").exists() and not (folder / "secrets.new").exists()
+        (folder / "lab.yaml").rmdir()
+        assert lab.serve(folder).is_file()
+        assert any((folder / "secrets").iterdir())
+
+
 def test_a_folder_that_others_may_enter_is_refused_in_words(blue: Project, tmp_path: Path) -> None:
     wide = tmp_path / "wide"
     wide.mkdir()

@@ -29,13 +29,16 @@ mod verbs;
 mod width;
 mod wiring;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use castle_core::{Error, ErrorKind};
+use castle_core::{Error, ErrorKind, Project};
+use clap::error::ErrorKind as Mistake;
 use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Arguments, Verb};
 use crate::output::Output;
+use crate::report_file::ReportFile;
 
 /// How an invocation ends; the process says it by its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +79,24 @@ fn main() -> ExitCode {
     };
     match &arguments.verb {
         Verb::Lab { action } => serve::run(&arguments, action, &project, &output).into(),
-        _ => wiring::with_home(&arguments, &project, &folder, &output).into(),
+        _ => in_home(&arguments, &project, &folder, &output).into(),
     }
+}
+
+/// Runs a verb that needs a castle, and keeps its report. The file is opened before any
+/// runtime begins and written after it has ended: a pipe may keep both waiting.
+fn in_home(arguments: &Arguments, project: &Project, folder: &Path, output: &Output) -> Exit {
+    let file = match arguments.verb.report().map(ReportFile::prepare).transpose() {
+        Ok(file) => file,
+        Err(error) => return output.early_failure(arguments.verb.name(), &error),
+    };
+    let exit = wiring::with_home(arguments, project, folder, file.as_ref(), output);
+    match file.map_or(Ok(None), ReportFile::write) {
+        Ok(Some(path)) => output.note(&format!("the report is in {}", path.display())),
+        Ok(None) => {}
+        Err(error) => return output.unkept(&error),
+    }
+    exit
 }
 
 /// What is said of a call that is none: help and version are answers, everything else
@@ -92,7 +111,17 @@ fn answered(refusal: &clap::Error) -> Exit {
     // What is no call has no options either, but a script waits for its report.
     if std::env::args_os().any(|argument| argument == "--json") {
         let text = refusal.to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let first = match refusal.kind() {
+            // Its text is a help, which begins with what the verb is for.
+            Mistake::DisplayHelpOnMissingArgumentOrSubcommand if text.contains("Usage: castle explain") => {
+                "`explain` needs a code, `--all` or `--variables`"
+            }
+            Mistake::DisplayHelpOnMissingArgumentOrSubcommand if text.contains("Usage: castle lab") => {
+                "`lab` needs a subcommand"
+            }
+            Mistake::DisplayHelpOnMissingArgumentOrSubcommand => "a verb is needed",
+            _ => text.lines().next().unwrap_or_default().trim_start_matches("error: "),
+        };
         let error = Error::new(ErrorKind::InvalidSpec, first).hint("`castle --help` names the verbs and the options");
         Output::new(true).early_failure("call", &error);
     }

@@ -14,7 +14,7 @@ use crate::report_file::ReportFile;
 use crate::wiring::Home;
 
 /// Runs the verb and prints what came of it.
-pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
+pub async fn run(arguments: &Arguments, home: &Home, file: Option<&ReportFile>, output: &Output) -> Exit {
     output.begin(arguments.verb.name(), home);
     if arguments.verb.needs_a_standing_castle() && home.lab.is_some() {
         output.note("a castle is raised first: this lab began empty");
@@ -27,8 +27,8 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
     match &arguments.verb {
         Verb::Check => check(home, output).await,
         Verb::Plan { detailed_exitcode, .. } => plan(arguments, home, output, *detailed_exitcode).await,
-        Verb::Create { .. } => reach(arguments, home, output, Goal::Create).await,
-        Verb::Handover { .. } => reach(arguments, home, output, Goal::Handover).await,
+        Verb::Create { .. } => reach(arguments, home, file, output, Goal::Create).await,
+        Verb::Handover { .. } => reach(arguments, home, file, output, Goal::Handover).await,
         Verb::Rebirth { confirm, from, .. } => {
             let refusal = match unconfirmed(arguments, home, confirm.as_deref()) {
                 Some(error) => Some(error),
@@ -36,7 +36,7 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
             };
             match refusal {
                 Some(error) => output.failure("rebirth", &error, home, &Start::of(home)),
-                None => reach(arguments, home, output, Goal::Rebirth).await,
+                None => reach(arguments, home, file, output, Goal::Rebirth).await,
             }
         }
         Verb::Escrow => escrow(home, output).await,
@@ -51,12 +51,12 @@ pub async fn run(arguments: &Arguments, home: &Home, output: &Output) -> Exit {
             if let Some(error) = unconfirmed(arguments, home, confirm.as_deref()) {
                 return output.failure("destroy", &error, home, &Start::of(home));
             }
-            reach(arguments, home, output, Goal::Destroy).await
+            reach(arguments, home, file, output, Goal::Destroy).await
         }
         Verb::Demo => {
             for goal in [Goal::Create, Goal::Destroy] {
                 output.chapter(goal);
-                let exit = reach(arguments, home, output, goal).await;
+                let exit = reach(arguments, home, file, output, goal).await;
                 if exit != Exit::Done {
                     return exit;
                 }
@@ -232,14 +232,10 @@ async fn escrow(home: &Home, output: &Output) -> Exit {
     }
 }
 
-async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) -> Exit {
+async fn reach(arguments: &Arguments, home: &Home, file: Option<&ReportFile>, output: &Output, goal: Goal) -> Exit {
     let options = options_of(arguments);
     let cancel = options.cancel.clone();
     let start = Start::of(home);
-    let file = match arguments.verb.report().map(ReportFile::prepare).transpose() {
-        Ok(file) => file,
-        Err(error) => return output.failure(arguments.verb.name(), &error, home, &start),
-    };
     let ideal = ideal(home, goal, arguments.verb.until().unwrap_or(home.castle.furthest()));
     let setting = Setting {
         cluster: Some(home.castle.project().cluster.name.as_str()),
@@ -254,7 +250,10 @@ async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) 
             Ok(plan) => output.plan(&plan),
             Err(error) => {
                 let exit = output.failure(arguments.verb.name(), &error, home, &start);
-                return kept(file, &unbegun(goal, error, start.requests(home)), &setting, output).unwrap_or(exit);
+                if let Some(file) = file {
+                    file.take(&unbegun(goal, error, start.requests(home)), &setting);
+                }
+                return exit;
             }
         }
     }
@@ -282,8 +281,10 @@ async fn reach(arguments: &Arguments, home: &Home, output: &Output, goal: Goal) 
     report.problems.splice(0..0, home.castle.project().warnings.iter().cloned());
     let exit = output.report(&report, ideal);
     let events = log.events();
-    let setting = Setting { wall: Some(output.wall()), events: &events, ..setting };
-    kept(file, &report, &setting, output).unwrap_or(exit)
+    if let Some(file) = file {
+        file.take(&report, &Setting { wall: Some(output.wall()), events: &events, ..setting });
+    }
+    exit
 }
 
 /// Tells of every event, and renews the picture on a terminal as time goes by.
@@ -319,17 +320,6 @@ fn unbegun(goal: Goal, error: Error, requests: RequestCounts) -> Report {
     let mut report = Report::of(goal, outcome);
     (report.error, report.requests, report.rounds) = (Some(error), requests, 0);
     report
-}
-
-/// Writes the report where it was asked for. An exit code only if that failed.
-fn kept(file: Option<ReportFile>, report: &Report, setting: &Setting<'_>, output: &Output) -> Option<Exit> {
-    match file?.write(report, setting) {
-        Ok(path) => {
-            output.note(&format!("the report is in {}", path.display()));
-            None
-        }
-        Err(error) => Some(output.unkept(&error)),
-    }
 }
 
 /// The shortest time that the lab's physics allow, computed before the run.

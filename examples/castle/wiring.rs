@@ -18,6 +18,7 @@ use castle_talos::{TalosIdentity, TalosOs};
 use crate::Exit;
 use crate::arguments::{Arguments, Verb};
 use crate::output::Output;
+use crate::report_file::ReportFile;
 use crate::snippet::Source;
 use crate::{document, variables, verbs};
 
@@ -76,12 +77,18 @@ pub fn no_declaration() -> Error {
 }
 
 /// Builds the home that the arguments ask for and runs the verb in it.
-pub fn with_home(arguments: &Arguments, project: &Project, folder: &Path, output: &Output) -> Exit {
+pub fn with_home(
+    arguments: &Arguments,
+    project: &Project,
+    folder: &Path,
+    report: Option<&ReportFile>,
+    output: &Output,
+) -> Exit {
     if arguments.lab || matches!(arguments.verb, Verb::Demo) {
         let pace = arguments.pace.unwrap_or(Pace::Virtual);
         let job = || async move {
             match embedded(arguments, project, folder, pace).await {
-                Ok(home) => verbs::run(arguments, &home, output).await,
+                Ok(home) => verbs::run(arguments, &home, report, output).await,
                 Err(error) => output.early_failure(arguments.verb.name(), &error),
             }
         };
@@ -98,7 +105,7 @@ pub fn with_home(arguments: &Arguments, project: &Project, folder: &Path, output
     };
     runtime::run_scaled(|| async move {
         match remote(arguments, project, folder, file, options).await {
-            Ok(home) => verbs::run(arguments, &home, output).await,
+            Ok(home) => verbs::run(arguments, &home, report, output).await,
             Err(error) => output.early_failure(arguments.verb.name(), &error),
         }
     })

@@ -97,6 +97,7 @@ fn a_call_that_is_none_has_a_version_and_a_report_for_scripts() {
     for (call, words) in [
         ("--json conjure", "unrecognized subcommand 'conjure'"),
         ("--lab --json create --force", "unexpected argument '--force'"),
+        ("--json", "requires a subcommand"),
     ] {
         let told = run(nothing.path(), call).exits(64);
         assert_eq!(told.lines()[0]["type"], "version", "{told}");
@@ -110,6 +111,15 @@ fn a_call_that_is_none_has_a_version_and_a_report_for_scripts() {
         assert!(told.err.contains(words) && told.err.contains("Usage"), "people read it as well\n{told}");
     }
     assert_eq!(run(nothing.path(), "conjure").exits(64).out, "");
+    // People read a help, which is no message.
+    for (call, message) in [
+        ("--json explain", "`explain` needs a code, `--all` or `--variables`"),
+        ("--json --project explain lab", "`lab` needs a subcommand"),
+    ] {
+        let told = run(nothing.path(), call).exits(64);
+        assert_eq!(told.report()["error"]["message"], message, "{told}");
+        assert!(told.err.contains("Usage"), "{told}");
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Where `--report FILE` may lead, and what it may not destroy.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use crate::program::{BLUE, folder, names, run, write};
+use crate::program::{BLUE, folder, names, program, run, write};
 
 const CREATE: &str = "--lab create --until machines-running --report";
 
@@ -32,8 +33,7 @@ fn a_named_pipe_stays_one_and_its_reader_gets_the_page() {
     let home = folder(BLUE);
     let pipe = home.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("there is a `mkfifo`").success());
-    let mut reading =
-        Ended(Command::new("cat").arg(&pipe).stdout(std::process::Stdio::piped()).spawn().expect("a `cat`"));
+    let mut reading = Ended(Command::new("cat").arg(&pipe).stdout(Stdio::piped()).spawn().expect("a `cat`"));
     let told = run(home.path(), &format!("{CREATE} pipe"));
     assert!(std::fs::symlink_metadata(&pipe).expect("it is there").file_type().is_fifo(), "{told}");
     let mut page = String::new();
@@ -41,6 +41,39 @@ fn a_named_pipe_stays_one_and_its_reader_gets_the_page() {
     assert!(reading.0.wait().expect("it was started").success() && is_page(&page), "{told}\n{page}");
     assert_eq!(told.exits(0).code, Some(0));
     assert_eq!(names(home.path()), ["castle.yaml", "pipe"]);
+}
+
+/// In virtual time a runtime that waits for nothing known is ended after 20 s of real
+/// time. The wait for a reader lies before it: no line of the run is printed until then.
+#[test]
+fn a_reader_of_a_named_pipe_may_come_late() {
+    let home = folder(BLUE);
+    let pipe = home.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("there is a `mkfifo`").success());
+    let out = home.path().join("out");
+    let mut command = Command::new(program());
+    command.current_dir(home.path()).args(CREATE.split(' ')).arg("pipe").stderr(Stdio::null());
+    command.stdout(std::fs::File::create(&out).expect("the folder is ours"));
+    let mut running = Ended(command.spawn().expect("the program starts"));
+    let late = "sleep 2; cp out before; exec timeout 60 cat pipe";
+    let read = Command::new("sh").args(["-c", late]).current_dir(home.path()).output().expect("there is a `sh`");
+    assert!(is_page(&String::from_utf8_lossy(&read.stdout)), "{}", text(&out));
+    assert_eq!(running.0.wait().expect("it was started").code(), Some(0), "{}", text(&out));
+    assert_eq!(text(&home.path().join("before")), "", "the run did not wait for its report's reader");
+}
+
+#[test]
+fn a_run_that_ends_abruptly_leaves_no_file() {
+    let home = folder(BLUE);
+    let mut command = Command::new(program());
+    command.current_dir(home.path()).args(CREATE.split(' ')).args(["report.html", "--pace", "real"]);
+    let mut running = Ended(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts"));
+    let mut lines = BufReader::new(running.0.stdout.take().expect("it is piped")).lines();
+    // The last line before the plan is asked for: its file was seen to by then.
+    assert!(lines.any(|line| line.expect("text").contains("the shortest possible")), "it ended early");
+    assert!(running.0.try_wait().expect("it was started").is_none(), "a create takes longer in real time");
+    drop(running);
+    assert_eq!(names(home.path()), ["castle.yaml"]);
 }
 
 /// Through a link of its own folder: a program that replaced it would harm nothing else.
@@ -102,4 +135,21 @@ fn a_folder_is_refused_in_words_also_behind_a_link() {
         assert!(told.err.contains("it is a folder"), "{told}");
         assert!(!told.out.contains("timeline"), "nothing ran\n{told}");
     }
+}
+
+#[test]
+fn a_place_that_is_not_there_is_refused_by_the_name_that_was_typed() {
+    let home = folder(BLUE);
+    symlink("newdir/", home.path().join("link")).expect("the folder is ours");
+    for (file, why) in [
+        ("newdir/", "it names a folder, and there is none"),
+        ("newdir/.", "it names a folder, and there is none"),
+        ("link", "it names a folder, and there is none"),
+        ("nowhere/report.html", "its folder does not exist"),
+    ] {
+        let told = run(home.path(), &format!("{CREATE} {file}")).exits(64);
+        assert!(told.err.contains(&format!("cannot be written to {file}: {why}")), "{told}");
+        assert!(!told.err.contains(".castle-report-") && told.out.is_empty(), "nothing ran\n{told}");
+    }
+    assert_eq!(names(home.path()), ["castle.yaml", "link"]);
 }

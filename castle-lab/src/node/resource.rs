@@ -131,7 +131,11 @@ impl Basis {
             disk,
             session: _,
             table: _,
-            ..
+            boots: _,
+            firmware: _,
+            curse: _,
+            incarnation: _,
+            running_since: _,
         } = node;
         (name, uuid, mac, address, disk_size) == (&self.name, &self.uuid, &self.mac, &self.address, &self.disk_size)
             && session == &self.session
