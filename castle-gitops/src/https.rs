@@ -29,6 +29,7 @@ pub use origin::Origin;
 pub(crate) use origin::shown;
 pub use trust::Trust;
 
+use crate::count::Count;
 use crate::dial::{Dialer, Network, Owned, Tasks, real};
 
 /// How long an answer may take, in the time of the house.
@@ -292,13 +293,14 @@ impl Client {
     /// [`Error::TooLong`]. An answer of any status is an answer.
     pub async fn send(&self, request: Request) -> Result<Answer> {
         let (cap, budget) = (request.cap, real(&self.clock, request.budget));
-        let mut count = Count { meter: Arc::clone(&self.meter), is_read: request.is_read, is_sent: true };
+        let is_read = request.is_read;
         let request = self.prepared(request)?;
+        let mut count = Count::of(&self.meter, is_read);
         let answer = async {
-            let answer = self.http.request(request).await.inspect_err(|error| {
-                // What found no server was never sent.
-                count.is_sent = !error.is_connect();
-            });
+            let answer = self.http.request(request).await;
+            if answer.as_ref().is_err_and(legacy::Error::is_connect) {
+                count.never_sent();
+            }
             let (head, body) = answer.map_err(|error| self.meaning(error))?.into_parts();
             let body = Limited::new(body, cap).collect().await.map_err(|error| self.broken(error, cap))?.to_bytes();
             Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
@@ -337,24 +339,6 @@ impl Client {
             return Error::TooLong { server: self.origin.to_string(), cap };
         }
         Error::Unreachable { server: self.origin.to_string(), source: Arc::from(error) }
-    }
-}
-
-/// Counts a request when it is over, also when it is dropped, which may have
-/// been after it was sent.
-struct Count {
-    meter: Arc<Meter>,
-    is_read: bool,
-    is_sent: bool,
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        match (self.is_sent, self.is_read) {
-            (false, _) => {}
-            (true, true) => self.meter.count_read(),
-            (true, false) => self.meter.count_write(),
-        }
     }
 }
 

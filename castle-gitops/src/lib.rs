@@ -23,6 +23,7 @@
 //!
 //! The crate knows neither the hypervisor's adapter nor the node's.
 
+mod count;
 mod dial;
 mod error;
 mod flux;

@@ -25,10 +25,7 @@ mod rig;
 mod table;
 mod webhooks;
 
-use std::collections::VecDeque;
-use std::num::NonZero;
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 /// How thoroughly to prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,40 +77,19 @@ impl Proof {
     fn print(&self) -> bool {
         let figures: Vec<_> = self.figures.iter().map(|(key, value)| format!("{key}={value}")).collect();
         println!("proof {} {}", self.name, figures.join(" "));
-        for failure in self.failures.iter().take(20) {
-            eprintln!("  {failure}");
-        }
-        if self.failures.len() > 20 {
-            eprintln!("  and {} more", self.failures.len() - 20);
+        if !self.failures.is_empty() {
+            // In one piece: other proofs print beside this one.
+            let told: String = self.failures.iter().take(20).map(|failure| format!("\n  {failure}")).collect();
+            let more = self.failures.len().saturating_sub(20);
+            let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
+            eprintln!("proof {} failed:{told}{more}", self.name);
         }
         self.failures.is_empty()
     }
 }
 
 /// One proof that is to be run.
-type Job = Box<dyn FnOnce() -> Proof + Send>;
-
-/// Runs proofs on as many threads as there are processors, prints each when it is done,
-/// and counts those that passed and those that failed.
-fn at_once(jobs: Vec<Job>) -> (usize, usize) {
-    let waiting = Mutex::new(VecDeque::from(jobs));
-    let counts = Mutex::new((0, 0));
-    let work = || {
-        loop {
-            let next = waiting.lock().expect("no proof runs under the lock").pop_front();
-            let Some(job) = next else { break };
-            let proof = job();
-            let mut counts = counts.lock().expect("printing does not panic");
-            if proof.print() { counts.0 += 1 } else { counts.1 += 1 }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(work);
-        }
-    });
-    counts.into_inner().expect("every thread has ended")
-}
+type Job = Box<dyn Fn() -> Proof + Sync>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -184,18 +160,19 @@ fn main() -> ExitCode {
     if wanted("ideal") {
         prove(|_| ideal::prove());
     }
-    let (mut passed, mut failed) = at_once(jobs);
+    let mut passed = rig::each(&jobs, |job| job().print());
     // It listens to the whole process, so nothing else may talk then.
     if wanted("canaries") {
-        if canaries::prove().print() { passed += 1 } else { failed += 1 }
+        passed.push(canaries::prove().print());
     }
-    if passed + failed == 0 {
+    if passed.is_empty() {
         eprintln!(
             "there is no proof `{name}`: power-cut/machines, power-cut/api, power-cut/rebirth, webhook-race, owners, \
              kill, kill/rebirth, bootstrap, canaries, ghosts, ownership, determinism, ideal, all"
         );
         return ExitCode::from(64);
     }
-    println!("proofs: {passed} passed, {failed} failed");
+    let failed = passed.iter().filter(|passed| !**passed).count();
+    println!("proofs: {} passed, {failed} failed", passed.len() - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

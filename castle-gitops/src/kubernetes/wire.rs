@@ -19,6 +19,7 @@ use kube::client::{Body, ConfigExt};
 
 use super::dial::Server;
 use super::{Error, Result};
+use crate::count::Count;
 use crate::dial::{Dialer, Owned, Tasks, real};
 
 /// How long an answer may take to begin, in the time of the house.
@@ -68,34 +69,17 @@ impl tower::Service<Request<Body>> for Counted {
         // A dry run changes nothing, whatever its method.
         let is_dry = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "dryRun=All"));
         let is_read = request.method().is_safe() || is_dry;
-        let count = Count { meter: Arc::clone(&self.meter), is_read, is_sent: true };
+        let count = Count::of(&self.meter, is_read);
         let answer = self.http.request(request);
         Box::pin(async move {
             // Whole, so that it is dropped with this future and not before it.
             let mut count = count;
             let answer = answer.await;
-            // What found no server was never sent.
-            count.is_sent = !answer.as_ref().is_err_and(legacy::Error::is_connect);
+            if answer.as_ref().is_err_and(legacy::Error::is_connect) {
+                count.never_sent();
+            }
             answer.map(|answer| answer.map(|body| Limited::new(body, ANSWER_CAP)))
         })
-    }
-}
-
-/// Counts a request when it is over, also when it is dropped, which may have
-/// been after it was sent.
-struct Count {
-    meter: Arc<Meter>,
-    is_read: bool,
-    is_sent: bool,
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        match (self.is_sent, self.is_read) {
-            (false, _) => {}
-            (true, true) => self.meter.count_read(),
-            (true, false) => self.meter.count_write(),
-        }
     }
 }
 

@@ -1,11 +1,10 @@
 //! A lab with an Infisical, and a client that speaks JSON.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use castle_lab::infisical::Place;
 use castle_lab::infisical::identity::Identity;
-use castle_lab::pki::WallOf;
 use castle_lab::{Door, Lab, LabBuilder, RunId, World, runtime, server};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -88,12 +87,7 @@ impl Client {
     pub fn of(lab: &Lab, run: RunId) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(lab.pki().ca_pem().as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_details(provider, Arc::new(WallOf(lab.clock())))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = castle_wire::builder(&lab.clock()).with_root_certificates(roots).with_no_client_auth();
         let http = reqwest::Client::builder()
             .no_proxy()
             .tls_backend_preconfigured(tls)

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use castle_core::{Context, NodeOs, NodeState, Project, Stage};
 use castle_lab::faults::{Fault, FaultEffect};
-use castle_lab::pki::WallOf;
 use castle_lab::runtime::run_virtual;
 use castle_lab::{Lab, RunId, World};
 use castle_talos::{MaintenanceTrust, TalosOptions, TalosOs};
@@ -157,12 +156,7 @@ async fn ask_the_shared_address(lab: &Lab, path: &str) -> (u16, String) {
     let ca = lab.with_world(|world| world.nodes.get("blue-cp-01").unwrap().config().unwrap().kubernetes_ca.clone());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.certificate.as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_details(provider, Arc::new(WallOf(lab.clock())))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let tls = castle_wire::builder(&lab.clock()).with_root_certificates(roots).with_no_client_auth();
     let http = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().unwrap();
     let at = lab.address_of("192.168.1.210:6443".parse().unwrap()).unwrap();
     let answer = http.get(format!("https://{at}{path}")).send().await.unwrap();

@@ -1,13 +1,11 @@
 //! The web at load balancers' addresses, through real sockets in virtual time.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use castle_core::{Cluster as Named, ImageRef, ImageSpec, Pace, Project, Result};
 use castle_lab::kube::Resource;
-use castle_lab::pki::WallOf;
 use castle_lab::runtime::{run_scaled, run_virtual};
 use castle_lab::{Lab, World};
 use rustls::pki_types::CertificateDer;
@@ -111,16 +109,11 @@ impl Browser {
     }
 
     fn at(address: IpAddr, lab: &Lab, ca: Option<&str>) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = rustls::RootCertStore::empty();
         if let Some(ca) = ca {
             roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
         }
-        let tls = rustls::ClientConfig::builder_with_details(provider, Arc::new(WallOf(lab.clock())))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = castle_wire::builder(&lab.clock()).with_root_certificates(roots).with_no_client_auth();
         let mut builder = reqwest::Client::builder()
             .no_proxy()
             .local_address(lab.source(lab.new_run()))
